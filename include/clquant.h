@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file clquant.h
+ * clquant: quantize tensors, with the same bits on every path.
+ *
+ * **Model.** A context is the place where work runs: the CPU, through the best table of vector kernels that the machine
+ * has. Tensors, scales and zero points are passed as *views* (clq_tensor): a dtype, a shape, strides and a pointer. A
+ * view owns nothing, and the library keeps no pointer to a view, a struct or host memory after a call returns.
+ *
+ * **Errors.** A function that can fail returns a clq_status. On failure its outputs are untouched, and
+ * clq_context_error() gives one line that names the argument, its value and its bound. Nothing prints or exits.
+ * Every function that takes a context fails with CLQ_ERROR_INVALID_ARGUMENT when it is NULL.
+ *
+ * **Threads.** One thread at a time in a context; any number of contexts, each used by its own thread, at once.
+ * Functions that take no context may be called from any thread.
+ *
+ * **Fork.** A CPU context stays usable in a forked child, where it runs on the calling thread alone. (A *new* context in
+ * the child of a process that had already run on several threads may hang in some OpenMP runtimes, GCC's among them:
+ * give it num_threads = 1 or a parallel_for of your own.)
+ *
+ * **Overlap.** An output may not overlap an input, a parameter or another output, with one exception named at
+ * clq_convert(). No view of an output may visit an element twice. Both are refused with CLQ_ERROR_OVERLAP.
+ *
+ * **Floating point.** The calling thread must be in round-to-nearest mode, else CLQ_ERROR_ROUNDING. Flush-to-zero,
+ * denormals-are-zero and unmasked exceptions change no result and are restored before a call returns.
+ *
+ * **Alignment.** Host pointers need no alignment at all.
+ *
+ * **Stability.** Enumerators keep their numbers; new ones are appended.
+ */
+#ifndef CLQUANT_H
+#define CLQUANT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define CLQ_API __attribute__((visibility("default")))
+#else
+#define CLQ_API
+#endif
+
+/** @name Version of this header
+ *  @{ */
+#define CLQ_VERSION_MAJOR 0 /**< Changes when programs must change. */
+#define CLQ_VERSION_MINOR 1 /**< Changes when something is added. */
+#define CLQ_VERSION_PATCH 0 /**< Changes when something is mended. */
+/** @} */
+
+/** The library's version as "MAJOR.MINOR.PATCH". Static storage. */
+CLQ_API const char *clq_version(void);
+
+/* ------------------------------------------------------------------------------------------------ status */
+
+/** What a call came to; one value for each different thing a caller would do. */
+typedef enum clq_status {
+    CLQ_OK = 0,                     /**< Done. */
+    CLQ_ERROR_INVALID_ARGUMENT = 1, /**< A null pointer, an unknown enumerator, an option or name that does not exist. */
+    CLQ_ERROR_DTYPE = 2,            /**< This operation does not take this dtype there. */
+    CLQ_ERROR_SHAPE = 3,            /**< Rank, shape, strides, axis, group size or buffer bounds do not fit. */
+    CLQ_ERROR_PARAMETER = 4,        /**< A scale, zero point, range, qmin or qmax is out of its bounds. */
+    CLQ_ERROR_OVERLAP = 5,          /**< An output overlaps another operand, or itself. */
+    CLQ_ERROR_OVERFLOW = 6,         /**< A product of sizes does not fit in 63 bits or in the address space. */
+    CLQ_ERROR_CONTEXT = 7,          /**< A view of memory that this context cannot reach. */
+    CLQ_ERROR_OUT_OF_MEMORY = 8,    /**< An allocation failed. */
+    CLQ_ERROR_NO_DEVICE = 9,        /**< The device or CPU table asked for is not on this machine or in this build. */
+    CLQ_ERROR_ROUNDING = 10,        /**< The calling thread is not in round-to-nearest mode. */
+    CLQ_ERROR_IO = 11,              /**< The operating system failed a file operation (clquant_io.h). */
+    CLQ_ERROR_FORMAT = 12           /**< A file breaks its format's rules, or uses a part that is refused (clquant_io.h). */
+} clq_status;
+
+/** The status as text, "CLQ_ERROR_SHAPE" for instance; "unknown status" for any other number. Static storage. */
+CLQ_API const char *clq_status_name(clq_status status);
+
+/* ------------------------------------------------------------------------------------------------ tensors */
+
+/** Largest rank of a tensor. */
+#define CLQ_MAX_RANK 8
+
+/** Element types. Zero means "no tensor": a zeroed view stands for an absent operand where one is allowed. */
+typedef enum clq_dtype {
+    CLQ_DTYPE_NONE = 0, /**< No tensor. */
+    CLQ_F32 = 1,        /**< IEEE-754 binary32. */
+    CLQ_F16 = 2,        /**< IEEE-754 binary16. Widens exactly; results are narrowed ties to even, |y| >= 65520 gives infinity. */
+    CLQ_BF16 = 3,       /**< The upper half of a binary32; results are narrowed ties to even. */
+    CLQ_F64 = 4,        /**< IEEE-754 binary64: only the source of clq_convert(). */
+    CLQ_S8 = 5,         /**< -128..127. */
+    CLQ_U8 = 6,         /**< 0..255. */
+    CLQ_S4 = 7,         /**< -8..7, two a byte over the whole row-major tensor, the first in the low nibble; an odd row
+                             ends mid-byte and a spare last nibble is written as 0. Contiguous only. */
+    CLQ_U4 = 8,         /**< 0..15, packed as CLQ_S4. */
+    CLQ_S16 = 9,        /**< -32768..32767. */
+    CLQ_U16 = 10,       /**< 0..65535. */
+    CLQ_S32 = 11,       /**< Full range: accumulators, biases, zero points. Quantizes with a given scale and zero point 0. */
+    CLQ_S64 = 12        /**< Counts. */
+} clq_dtype;
+
+/** The dtype as text, "f32" for instance; "unknown dtype" for any other number. Static storage. */
+CLQ_API const char *clq_dtype_name(clq_dtype dtype);
+
+/** Bits of one element: 4, 8, 16, 32 or 64; 0 for CLQ_DTYPE_NONE and unknown numbers. */
+CLQ_API int32_t clq_dtype_bits(clq_dtype dtype);
+
+/** Where the elements of a view live. */
+typedef enum clq_memory {
+    CLQ_MEMORY_HOST = 0,  /**< `data` points to the elements. */
+    CLQ_MEMORY_BUFFER = 1 /**< `data` is a clq_buffer pointer. */
+} clq_memory;
+
+/** Memory where a context runs; see clq_buffer_create(). */
+typedef struct clq_buffer clq_buffer;
+
+/**
+ * A view of a tensor. Element (i0, i1, ...) lies at `offset + i0*strides[0] + i1*strides[1] + ...` elements from `data`.
+ *
+ * Strides count elements and may be 0 or negative. A tensor with an extent of 0 has no elements, and its `data` may be
+ * NULL. 4-bit tensors must be contiguous and start on a byte (an even offset). The same type serves inputs and outputs,
+ * so `data` is not const: the library writes only through arguments documented as outputs.
+ */
+typedef struct clq_tensor {
+    clq_dtype dtype;               /**< Element type. */
+    clq_memory memory;             /**< What `data` is. */
+    int32_t rank;                  /**< 0 (a scalar) to CLQ_MAX_RANK. */
+    int64_t shape[CLQ_MAX_RANK];   /**< Extents, outermost first; entries from `rank` on are ignored. */
+    int64_t strides[CLQ_MAX_RANK]; /**< In elements. */
+    void *data;                    /**< Pointer to the first element's base, or a clq_buffer. */
+    int64_t offset;                /**< In elements. */
+} clq_tensor;
+
+/**
+ * A contiguous row-major view of host memory.
+ *
+ * Checks nothing: whoever the view is passed to does. A rank outside 0..CLQ_MAX_RANK is kept, to be refused there.
+ * @param dtype element type
+ * @param data  the elements; may be NULL if there are none
+ * @param rank  0 to CLQ_MAX_RANK
+ * @param shape `rank` extents; may be NULL for rank 0
+ */
+CLQ_API clq_tensor clq_tensor_host(clq_dtype dtype, const void *data, int32_t rank, const int64_t *shape);
+
+/**
+ * A contiguous row-major view of a buffer, starting `offset` elements into it. Checks nothing, as clq_tensor_host().
+ * The view is valid as long as the buffer is.
+ */
+CLQ_API clq_tensor clq_tensor_buffer(clq_dtype dtype, clq_buffer *buffer, int64_t offset, int32_t rank, const int64_t *shape);
+
+/* ------------------------------------------------------------------------------------------------ schemes */
+
+/** How a range [lo, hi] becomes a scale and a zero point; formulas at clq_qparams_from_range(). */
+typedef enum clq_symmetry {
+    CLQ_ASYMMETRIC = 0,     /**< Any zero point in [qmin, qmax]. */
+    CLQ_SYMMETRIC = 1,      /**< Fixed zero point, z - P to z + P: s8 uses -127..127. */
+    CLQ_SYMMETRIC_FULL = 2, /**< Fixed zero point, all of qmin..qmax: s8 uses -128..127. */
+    CLQ_POWER_OF_TWO = 3    /**< As CLQ_SYMMETRIC, the scale raised to a power of two. */
+} clq_symmetry;
+
+/** How many elements share a scale. */
+typedef enum clq_granularity {
+    CLQ_PER_TENSOR = 0,  /**< All. Parameters have rank 0 or shape [1]. */
+    CLQ_PER_CHANNEL = 1, /**< Those with the same index along `axis`. Parameters have shape [D], D the extent there. */
+    CLQ_PER_GROUP = 2    /**< `group_size` consecutive ones along `axis`, each line on its own, the last group of a line
+                              possibly shorter. Parameters have the tensor's shape with D replaced by ceil(D/group_size). */
+} clq_granularity;
+
+/** The quotient that is rounded. */
+typedef enum clq_quotient {
+    CLQ_DIVISION = 0,  /**< d = fl(x / s): ONNX, ONNX Runtime. */
+    CLQ_RECIPROCAL = 1 /**< d = fl(x * fl(1 / s)): PyTorch, FBGEMM, XNNPACK. */
+} clq_quotient;
+
+/** Smallest and largest scale, 2^-100 and 2^100. Between them no result depends on the flushing of denormals. */
+#define CLQ_SCALE_MIN 7.88860905221011805411728565282786e-31f
+/** @copydoc CLQ_SCALE_MIN */
+#define CLQ_SCALE_MAX 1.267650600228229401496703205376e30f
+
+/** A quantization scheme. Zero in every field but `dtype` is a valid choice: asymmetric, per tensor, the type's range. */
+typedef struct clq_scheme {
+    clq_dtype dtype;             /**< Quantized type: s8, u8, s4, u4, s16, u16; s32 where stated. */
+    clq_symmetry symmetry;       /**< Asymmetric unless set. No effect on s32, which always uses its full range. */
+    clq_granularity granularity; /**< Per tensor unless set. */
+    clq_quotient quotient;       /**< Division unless set. */
+    int32_t axis;                /**< Per channel and per group: -rank..rank-1, negative counts from the end. */
+    int64_t group_size;          /**< Per group: at least 1. */
+    int32_t qmin;                /**< Narrower range inside the type's; qmin and qmax both 0: the type's range. */
+    int32_t qmax;                /**< At least qmin + 1. Both must be 0 for s32. */
+} clq_scheme;
+
+/**
+ * A scheme and the views where its numbers live.
+ *
+ * `scale` is f32 in [CLQ_SCALE_MIN, CLQ_SCALE_MAX]. `zero_point` is s32 in [qmin, qmax]; a zeroed view means 0, or for a
+ * symmetric scheme its fixed value: 0 for signed types, (qmin + qmax + 1) >> 1 for unsigned ones. A symmetric scheme with a
+ * zero point of another value is refused, and so is s32 with one that is not 0. Shapes are those of clq_scheme_shape();
+ * per tensor, rank 0 and [1] both serve. Values are checked in every call, before any output is written.
+ */
+typedef struct clq_qparams {
+    clq_scheme scheme;     /**< How. */
+    clq_tensor scale;      /**< f32. */
+    clq_tensor zero_point; /**< s32, or a zeroed view. */
+} clq_qparams;
+
+/* ------------------------------------------------------------------------------------------------ context */
+
+/** Where work runs. Created by clq_context_create(). */
+typedef struct clq_context clq_context;
+
+/** Memory for the library's own use. Both functions must be callable from the threads that use the context. */
+typedef struct clq_allocator {
+    /** Returns `size_bytes` (at least 1) of memory aligned to `alignment_bytes` (a power of two, at most 4096), or NULL. */
+    void *(*allocate)(void *opaque, size_t size_bytes, size_t alignment_bytes);
+    /** Frees what `allocate` returned; never called with NULL. */
+    void (*deallocate)(void *opaque, void *memory);
+    void *opaque; /**< Passed to both. */
+} clq_allocator;
+
+/** How much a logged line matters. */
+typedef enum clq_log_level {
+    CLQ_LOG_ERROR = 0,   /**< A call failed; the line is its error text. */
+    CLQ_LOG_WARNING = 1, /**< Something works, but not as one would wish. */
+    CLQ_LOG_INFO = 2     /**< What was found and chosen. */
+} clq_log_level;
+
+/** Receives one line of text, without a newline, on the thread that made the call. It must not call the library. */
+typedef void (*clq_log_fn)(void *opaque, clq_log_level level, const char *text);
+
+/** One part of a parallel loop. */
+typedef void (*clq_task_fn)(void *argument, int64_t index);
+
+/**
+ * Runs `task(argument, index)` once for every index in [0, tasks), on any threads and in any order, and returns when all
+ * have returned. It cannot fail; running them one after another is always right.
+ */
+typedef void (*clq_parallel_for_fn)(void *opaque, int64_t tasks, clq_task_fn task, void *argument);
+
+/** Options of clq_context_create(). Start from CLQ_CONTEXT_OPTIONS_INIT; zero in a field means its default. */
+typedef struct clq_context_options {
+    size_t struct_size;              /**< sizeof(clq_context_options); set by CLQ_CONTEXT_OPTIONS_INIT. */
+    const char *device;              /**< "cpu", "opencl", "opencl:N". NULL: $CLQ_DEVICE, else the best there is. */
+    const char *cpu;                 /**< Highest table of CPU kernels to use: "scalar", "avx2", "avx512", "neon".
+                                          NULL: $CLQ_CPU, else the best the machine has. */
+    int32_t num_threads;             /**< At most this many threads work at once, 1 to 1024. 0: $CLQ_NUM_THREADS, else the least
+                                          of OMP_NUM_THREADS, the CPUs in the affinity mask and the cgroup's CPU quota. */
+    clq_allocator allocator;         /**< Zeroed: the C library's. Both functions or neither. */
+    clq_log_fn log;                  /**< NULL: nothing is logged. */
+    void *log_opaque;                /**< Passed to `log`. */
+    clq_parallel_for_fn parallel_for; /**< NULL: OpenMP where built with it, else one thread. */
+    void *parallel_for_opaque;       /**< Passed to `parallel_for`. */
+    char *error_text;                /**< Receives the line of text if creation fails; may be NULL. */
+    size_t error_text_bytes;         /**< Size of `error_text`; the text is cut to fit and ends in a NUL. */
+} clq_context_options;
+
+/** Initializer of clq_context_options: the defaults. */
+#define CLQ_CONTEXT_OPTIONS_INIT {sizeof(clq_context_options), NULL, NULL, 0, {NULL, NULL, NULL}, NULL, NULL, NULL, NULL, NULL, 0}
+
+/**
+ * Creates a context.
+ *
+ * The environment variables CLQ_DEVICE, CLQ_CPU and CLQ_NUM_THREADS stand in for options left at their default; an unknown
+ * name or number is an error in either place, never a guess.
+ * @param options NULL for the defaults
+ * @param[out] context the new context, NULL on failure; free it with clq_context_free()
+ * @return CLQ_ERROR_INVALID_ARGUMENT for a bad option or variable, CLQ_ERROR_NO_DEVICE when the device or table asked for
+ *         is not there, CLQ_ERROR_ROUNDING, CLQ_ERROR_OUT_OF_MEMORY
+ */
+CLQ_API clq_status clq_context_create(const clq_context_options *options, clq_context **context);
+
+/** Frees a context; NULL is fine. Buffers outlive it. */
+CLQ_API void clq_context_free(clq_context *context);
+
+/** The line of text of the last call on this context that failed; "" if none has. Valid until the next call on it. */
+CLQ_API const char *clq_context_error(const clq_context *context);
+
+/** Waits for all work so far. On the CPU every call returns when it is done, so this returns CLQ_OK at once. */
+CLQ_API clq_status clq_context_synchronize(clq_context *context);
+
+/** A device, or the place where a context runs. All text is NUL-terminated, cut to fit. */
+typedef struct clq_device_info {
+    char id[32];          /**< What CLQ_DEVICE takes: "cpu". */
+    char name[128];       /**< The processor's or device's own name. */
+    char path[32];        /**< Kernels that run there: "avx512" for instance. */
+    char tables[128];     /**< CPU tables of this build, best first, each with what keeps it from use: "avx512 (not on this CPU)". */
+    int32_t num_threads;  /**< Threads that would work, or do. */
+    int32_t chosen;       /**< 1: clq_context_create(NULL, ...) takes this one. */
+    int64_t memory_bytes; /**< Memory of the machine or device; 0: unknown. */
+    char reason[256];     /**< Why it is chosen or not. */
+} clq_device_info;
+
+/** What this context runs on, in the terms of clq_devices_list(). @param[out] info filled in; `chosen` is 1 */
+CLQ_API clq_status clq_context_info(const clq_context *context, clq_device_info *info);
+
+/**
+ * Lists the devices of this machine, best first.
+ *
+ * @param[out] infos    receives the first `capacity` of them; may be NULL if capacity is 0
+ * @param      capacity entries of `infos`
+ * @param[out] count    how many there are, which may exceed `capacity`
+ * @return CLQ_ERROR_INVALID_ARGUMENT
+ */
+CLQ_API clq_status clq_devices_list(clq_device_info *infos, int32_t capacity, int32_t *count);
+
+/* ------------------------------------------------------------------------------------------------ buffers */
+
+/**
+ * Allocates memory where the context runs, uninitialized, aligned to at least 64 bytes.
+ *
+ * A buffer of a CPU context can be used in every CPU context. It comes from the context's allocator, which must outlive it.
+ * @param size_bytes 1 or more
+ * @param[out] buffer the new buffer, NULL on failure; free it with clq_buffer_free()
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_OUT_OF_MEMORY
+ */
+CLQ_API clq_status clq_buffer_create(clq_context *context, int64_t size_bytes, clq_buffer **buffer);
+
+/** Frees a buffer; NULL is fine. The context that made it may be gone already. */
+CLQ_API void clq_buffer_free(clq_buffer *buffer);
+
+/* ------------------------------------------------------------------------------------------------ tensors: operations */
+
+/**
+ * The shape that scales and zero points have for `x` under `scheme`.
+ *
+ * @param      x     only its rank and shape are read; its dtype and memory do not matter
+ * @param[out] rank  0 per tensor, 1 per channel, x->rank per group
+ * @param[out] shape CLQ_MAX_RANK entries, the first `rank` of which are set
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_PARAMETER, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERFLOW
+ */
+CLQ_API clq_status clq_scheme_shape(clq_context *context, const clq_scheme *scheme, const clq_tensor *x, int32_t *rank, int64_t *shape);
+
+/**
+ * Copies `src` to `dst`, elements in index order, between any memories and strides; casts between float types.
+ *
+ * With equal dtypes (any of them) the bits are copied. Among f32, f16 and bf16, and from f64 to these three, each value is
+ * rounded once, ties to even; a NaN stays a NaN.
+ * @param      src input
+ * @param[out] dst same shape; may be the identical view (same address, shape and strides, equal element size)
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERLAP, CLQ_ERROR_OVERFLOW,
+ *         CLQ_ERROR_CONTEXT, CLQ_ERROR_ROUNDING
+ */
+CLQ_API clq_status clq_convert(clq_context *context, const clq_tensor *src, const clq_tensor *dst);
+
+/* ------------------------------------------------------------------------------------------------ parameters */
+
+/**
+ * Least and greatest finite value for each scale of `scheme`.
+ *
+ * NaN and infinities are skipped and counted. -0 and magnitudes below 2^-126 count as +0. Where there is no finite element
+ * both results are 0.
+ * @param      x      f32, f16 or bf16
+ * @param      scheme only granularity, axis and group_size matter, the rest must be valid
+ * @param[out] lo,hi  f32, shape of clq_scheme_shape()
+ * @param[out] counts s64 [3], contiguous: NaN, infinite, 0; or NULL
+ * @return as clq_quantize(), but CLQ_ERROR_PARAMETER for the scheme alone
+ */
+CLQ_API clq_status clq_minmax(clq_context *context, const clq_tensor *x, const clq_scheme *scheme, const clq_tensor *lo,
+                              const clq_tensor *hi, const clq_tensor *counts);
+
+/**
+ * Scales and zero points from ranges.
+ *
+ * With magnitudes below 2^-126 taken as +0, lo = min(lo, 0), hi = max(hi, 0), A = max(-lo, hi), n = qmax - qmin, and z the
+ * fixed zero point of a symmetric scheme, P = min(qmax - z, z - qmin):
+ *
+ *     asymmetric      s = fl(fl(hi/2 - lo/2) / (n/2))     z = clamp(qmin - rne(fl(lo / s)), qmin, qmax)
+ *     symmetric       s = fl(A / P)
+ *     symmetric full  s = fl(A / (n/2))
+ *     power of two    s = fl(A / P), or the next power of two above it
+ *
+ * s is clamped to [CLQ_SCALE_MIN, CLQ_SCALE_MAX] before z is derived. lo == hi == 0 gives s = 1 and z = 0 clamped into
+ * [qmin, qmax], or the fixed z. fl() is one f32 operation rounded to nearest, ties to even.
+ * (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, sec. 2.)
+ * @param      lo,hi f32, equal shapes: that of params->scale
+ * @param[out] params scale is filled; zero_point too unless it is a zeroed view, which an asymmetric scheme refuses
+ * @return CLQ_ERROR_PARAMETER if a lo > hi or one is not finite, or for the scheme (P < 1; symmetric full when
+ *         (z - qmin) - (qmax - z) is neither 0 nor 1); CLQ_ERROR_DTYPE for s32; else as clq_quantize()
+ */
+CLQ_API clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, const clq_tensor *hi, const clq_qparams *params);
+
+/**
+ * Scales and zero points from data: clq_minmax() and clq_qparams_from_range() in one call.
+ *
+ * @param      x      f32, f16 or bf16; NaN and infinities are skipped
+ * @param[out] params as in clq_qparams_from_range(), shapes of clq_scheme_shape()
+ */
+CLQ_API clq_status clq_choose_qparams(clq_context *context, const clq_tensor *x, const clq_qparams *params);
+
+/**
+ * Checks parameters against each other and against the tensor they are for: scheme, shapes, and every value.
+ *
+ * @param x only its rank and shape are read
+ * @return CLQ_OK, or what clq_quantize() would return for them
+ */
+CLQ_API clq_status clq_qparams_check(clq_context *context, const clq_tensor *x, const clq_qparams *params);
+
+/* ------------------------------------------------------------------------------------------------ quantize, dequantize */
+
+/**
+ * Quantizes `x`: q = rne(clamp(d, qmin - z, qmax - z)) + z, d being the scheme's quotient and rne rounding ties to even.
+ *
+ * NaN gives qmin, +infinity qmax, -infinity qmin. Under CLQ_SYMMETRIC and CLQ_POWER_OF_TWO, [z - P, z + P] stands for
+ * [qmin, qmax]. For s32 the range is the full one and z is 0.
+ * @param      x      f32, f16 or bf16
+ * @param      params scheme, scales and zero points
+ * @param[out] q      the scheme's dtype, x's shape
+ * @param[out] counts s64 [3], contiguous: elements that are NaN, infinite, and finite but clipped (rne(d) outside
+ *                    [qmin - z, qmax - z]); or NULL
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_PARAMETER (naming the element of scale or
+ *         zero_point), CLQ_ERROR_OVERLAP, CLQ_ERROR_OVERFLOW, CLQ_ERROR_CONTEXT, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_ROUNDING
+ */
+CLQ_API clq_status clq_quantize(clq_context *context, const clq_tensor *x, const clq_qparams *params, const clq_tensor *q,
+                                const clq_tensor *counts);
+
+/**
+ * Dequantizes `q`: y = fl(float(q - z) * s), rounded once more if y is f16 or bf16; +0 where q = z.
+ *
+ * @param      q      the scheme's dtype; values outside [qmin, qmax] are taken as they are
+ * @param      params scheme, scales and zero points
+ * @param[out] y      f32, f16 or bf16, q's shape
+ * @return as clq_quantize()
+ */
+CLQ_API clq_status clq_dequantize(clq_context *context, const clq_tensor *q, const clq_qparams *params, const clq_tensor *y);
+
+/* ------------------------------------------------------------------------------------------------ error analysis */
+
+/** How far y is from x: with e = fl(x - y) over the elements where x and y are finite. */
+typedef struct clq_error_stats {
+    int64_t count;        /**< Elements that entered the sums. */
+    int64_t nan_count;    /**< Elements left out because x or y is NaN. */
+    int64_t inf_count;    /**< Elements left out because x or y is infinite and neither is NaN. */
+    int64_t clipped_count; /**< Finite x outside the quantized range, as clq_quantize() counts them; 0 without parameters. */
+    double mse;           /**< sum e^2 / count; 0 if count is 0. */
+    double mae;           /**< sum |e| / count; 0 if count is 0. */
+    double max_error;     /**< Largest |e|. */
+    double sqnr_db;       /**< 10 log10(sum x^2 / sum e^2); +inf if all e are 0, -inf if all x are and some e is not. */
+    double cosine;        /**< sum xy / sqrt(sum x^2 sum y^2); with a zero vector 1 if both are zero, else 0. */
+    double clipped_share; /**< clipped_count / (count + inf_count + nan_count); 0 for an empty tensor. */
+    double sum_squared_error;  /**< sum e^2. The sums allow the figures of a tensor compared in parts to be added up. */
+    double sum_absolute_error; /**< sum |e|. */
+    double sum_squared_x;      /**< sum x^2. */
+    double sum_squared_y;      /**< sum y^2. */
+    double sum_product;        /**< sum xy. */
+} clq_error_stats;
+
+/**
+ * Compares `x` with the dequantized `q`, in one pass and without a dequantized copy.
+ *
+ * Counts and max_error are exact. The sums are f64, in an order fixed by the shape, so that the number of threads changes
+ * nothing; between tables of kernels they may differ by 1e-9 relative (mse, mae, cosine) and 1e-8 dB (sqnr_db).
+ * @param      x      f32, f16 or bf16
+ * @param      q      same shape: the scheme's dtype, or f32, f16, bf16 with `params` NULL
+ * @param      params scheme, scales and zero points of q, or NULL
+ * @param[out] stats  in host memory
+ * @return as clq_quantize()
+ */
+CLQ_API clq_status clq_compute_error_stats(clq_context *context, const clq_tensor *x, const clq_tensor *q, const clq_qparams *params,
+                                           clq_error_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

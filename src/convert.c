@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* clq_convert(). */
+#include "config.h"
+
+#include "loops.h"
+
+#include <string.h>
+
+#define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
+
+/* The same elements at the same places. */
+static bool is_identical(const struct clq_operand *a, const struct clq_operand *b)
+{
+    if (a->data != b->data || clq_dtype_bits(a->tensor->dtype) != clq_dtype_bits(b->tensor->dtype)) return false;
+    for (int32_t i = 0; i < a->tensor->rank; ++i)
+        if (a->tensor->shape[i] != 1 && a->tensor->strides[i] != b->tensor->strides[i]) return false;
+    return true;
+}
+
+/* 4-bit tensors are contiguous: their copy is one of bytes, with the spare nibble cleared. */
+static void copy_4bit(const struct clq_operand *in, const struct clq_operand *out)
+{
+    memcpy(out->data, in->data, (size_t)(in->count / 2));
+    if (in->count % 2) out->data[in->count / 2] = in->data[in->count / 2] & 15;
+}
+
+clq_status clq_convert(clq_context *context, const clq_tensor *src, const clq_tensor *dst)
+{
+    const struct clq_call self = {context, "clq_convert"}, *call = &self;
+    struct clq_operand in, out;
+    struct clq_op op;
+
+    CLQ_TRY(clq_check_call(call));
+    CLQ_TRY(clq_check_tensor(call, "src", src, CLQ_DTYPES_ALL, &in));
+    CLQ_TRY(clq_check_tensor(call, "dst", dst, CLQ_DTYPES_ALL, &out));
+    if (src->dtype != dst->dtype) {
+        if (!((CLQ_DTYPES_FLOAT | CLQ_DTYPES(CLQ_F64)) & CLQ_DTYPES(src->dtype)) || !(CLQ_DTYPES_FLOAT & CLQ_DTYPES(dst->dtype)))
+            return FAIL(CLQ_ERROR_DTYPE, "clq_convert: from %s to %s, must be equal, or from f32, f16, bf16 or f64 to f32, f16 or bf16",
+                        clq_dtype_name(src->dtype), clq_dtype_name(dst->dtype));
+    }
+    CLQ_TRY(clq_check_same_shape(call, &in, &out));
+    CLQ_TRY(clq_check_output(call, &out));
+    if (!is_identical(&in, &out))
+        CLQ_TRY(clq_check_disjoint(call, &out, &in));
+    else if (src->dtype == dst->dtype)
+        return CLQ_OK;
+    if (in.count == 0) return CLQ_OK;
+    if (clq_is_4bit(src->dtype)) {
+        copy_4bit(&in, &out);
+        return CLQ_OK;
+    }
+    clq_op_init(&op, CLQ_OP_CONVERT);
+    clq_set_loops(&op, &in, &out, &out, NULL);
+    op.operand[0].dtype = src->dtype;
+    op.operand[0].data = in.data;
+    op.operand[1].dtype = dst->dtype;
+    op.operand[1].data = out.data;
+    return clq_run(context, &op);
+}

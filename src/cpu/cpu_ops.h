@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tables of CPU kernels, one for each instruction set, best first. The scalar table defines every result; the others list what they
+ * do faster and must give the same bits. A slot left NULL means that of the next table.
+ *
+ * Kernels never allocate, never fail, need no alignment of any pointer, touch exactly the elements they are given, and may assume
+ * round-to-nearest without flushing of denormals. Parameters lie in the bounds of numerics: s in [2^-100, 2^100], z in [qmin, qmax].
+ */
+#ifndef CLQ_CPU_OPS_H
+#define CLQ_CPU_OPS_H
+
+#include "backend.h"
+
+/* Float types and integer types as indices of a table. */
+enum { CLQ_FLOAT_F32, CLQ_FLOAT_F16, CLQ_FLOAT_BF16, CLQ_FLOAT_TYPES };
+enum { CLQ_INT_S8, CLQ_INT_U8, CLQ_INT_S16, CLQ_INT_U16, CLQ_INT_S32, CLQ_INT_TYPES };
+
+/*
+ * A block of rows x cols elements, adjacent along a row. The parameters of the element (row, col) are those with the index
+ * row * param_pitch + col / group: group >= cols means one for the row, group 1 one for each element.
+ */
+struct clq_span {
+    const void *src;
+    void *dst; /* not used by minmax */
+    int64_t rows, cols;
+    int64_t src_pitch, dst_pitch; /* elements from a row to the next; any sign */
+    int64_t group;                /* 1 or more */
+    int64_t param_pitch;          /* 0 or more */
+    const float *scale;           /* aligned to float */
+    const int32_t *zero_point;    /* NULL: fixed_zero_point for all */
+    int32_t fixed_zero_point;
+    int32_t qmin, qmax;           /* quantize: effective range; not used for s32 */
+    bool reciprocal;              /* quantize: d = x * fl(1 / s) instead of x / s */
+    int64_t *counts;              /* quantize: NULL, or [3] += NaN, infinite, finite clipped; minmax: [2] += NaN, infinite */
+    float *lo, *hi;               /* minmax: indexed as scale */
+};
+
+typedef void (*clq_span_fn)(const struct clq_span *span);
+typedef void (*clq_cast_fn)(const void *src, void *dst, int64_t n);
+
+struct clq_cpu_ops {
+    const char *name;
+
+    /* dst[i] = quantized src[i]; see quant_math.h. s8 and u8 share nothing but the width. */
+    clq_span_fn quantize[CLQ_FLOAT_TYPES][CLQ_INT_TYPES];
+
+    /* dst[i] = dequantized src[i], narrowed to the float type. */
+    clq_span_fn dequantize[CLQ_INT_TYPES][CLQ_FLOAT_TYPES];
+
+    /* lo[p] = min(lo[p], finite x), hi[p] likewise, over the elements with parameter p. Zeros and denormals are taken as they come (the
+       driver flushes the result); NaN and infinities are skipped and counted. */
+    clq_span_fn minmax[CLQ_FLOAT_TYPES];
+
+    clq_cast_fn widen[CLQ_FLOAT_TYPES];      /* f16, bf16 to f32; [CLQ_FLOAT_F32] is NULL */
+    clq_cast_fn narrow[CLQ_FLOAT_TYPES];     /* f32 to f16, bf16; [CLQ_FLOAT_F32] is NULL */
+    clq_cast_fn narrow_f64[CLQ_FLOAT_TYPES]; /* f64 to each, rounded once */
+
+    /* n 4-bit values as bytes (the low nibble counts) to (n + 1) / 2 bytes, the first in the low nibble, a spare nibble 0; and back. */
+    void (*pack4)(const uint8_t *src, uint8_t *dst, int64_t n);
+    clq_cast_fn unpack_s4, unpack_u4;
+
+    /* Adds n pairs of f32. The order of the sums depends on n alone. */
+    void (*error_sums)(const void *x, const void *y, int64_t n, struct clq_error_sums *sums);
+
+    /* scale[i] and, unless it is NULL, zero_point[i] from lo[i] <= hi[i], all finite. */
+    void (*qparams_from_range)(const float *lo, const float *hi, int64_t n, const struct clq_range_rule *rule, float *scale,
+                               int32_t *zero_point);
+
+    /* Copies rows x cols elements of 1, 2, 4 or 8 bytes (index log2) between two strided arrays; strides in elements, any sign. */
+    void (*copy2d[4])(const void *src, int64_t src_row, int64_t src_col, void *dst, int64_t dst_row, int64_t dst_col, int64_t rows,
+                      int64_t cols);
+};
+
+/* What a machine offers, and a list of the tables of this build, best first, scalar last. */
+struct clq_cpu_table {
+    const struct clq_cpu_ops *ops;
+    bool (*has_instructions)(void);
+    bool (*is_allowed)(void);   /* by the operating system */
+    bool (*is_worth_it)(void);
+};
+
+extern const struct clq_cpu_table clq_cpu_tables[];
+extern const int32_t clq_cpu_table_count;
+
+/* The complete table made of `first` and those after it. */
+void clq_cpu_ops_merge(const struct clq_cpu_table *first, struct clq_cpu_ops *ops);
+
+extern const struct clq_cpu_ops clq_cpu_scalar, clq_cpu_avx2, clq_cpu_avx512, clq_cpu_neon;
+
+#endif

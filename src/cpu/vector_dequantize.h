@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT */
+/* Part of vector_kernels.h: y = fl(float(q - z) * s), narrowed to the float type. q - z fits in s32 for every type: s32 has z = 0. */
+/* Known when compiling. */
+struct dequantization {
+    int from, to;
+};
+
+struct dequantizer {
+    vfloat s;
+    vint z;
+};
+
+/* The dequantizer of the vector from column `col` on. */
+INLINE struct dequantizer get_dequantizer(int way, const struct dequantizer *shared, const struct table *table, struct position *at, int64_t col)
+{
+    if (way == COLUMNS) return (struct dequantizer){as_f32(load32(table->s + col)), load32(table->z + col)};
+    if (way == SPLATS) {
+        const int64_t p = col / WIDTH >> table->vectors_shift;
+        return (struct dequantizer){splat_f32(table->s[p]), splat_s32(table->z[p])};
+    }
+    if (way == PERMUTED) {
+        const vint pattern = load32(table->pattern + at->gone);
+        const struct dequantizer p = {as_f32(permute4(table->s + at->first, pattern)), permute4(table->z + at->first, pattern)};
+        next_vector(at);
+        return p;
+    }
+    return *shared;
+}
+
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. */
+INLINE void dequantize_quad(struct dequantization k, const char *src, char *dst, int64_t n, const struct dequantizer *p)
+{
+    vfloat y[4];
+    for (int v = 0; v < 4; ++v) {
+        const char *at = src + v * WIDTH * int_bytes(k.from);
+        const vint q = n == QUAD ? load_int(k.from, at) : load_int_part(k.from, at, part_of_quad(n, v));
+        y[v] = mul_f32(to_f32(k.from == CLQ_INT_S32 ? q : sub_s32(q, p[v].z)), p[v].s);
+    }
+    if (n == QUAD)
+        store_quad(k.to, dst, y);
+    else
+        store_quad_part(k.to, dst, y, n);
+}
+
+/* The quad from column i on, in all rows of a strip; `n` of its columns are there. */
+INLINE void dequantize_column_quad(struct dequantization k, int way, const struct strip *strip, int64_t i, int64_t n,
+                                   const struct dequantizer *shared, const struct table *table, struct position *at)
+{
+    const char *src = strip->src + i * int_bytes(k.from);
+    char *dst = strip->dst + i * float_bytes(k.to);
+    struct dequantizer p[4];
+    for (int v = 0; v < 4; ++v)
+        p[v] = get_dequantizer(way, shared, table, at, i + v * WIDTH);
+    for (int64_t row = way == SHARED ? 1 : strip->rows; row > 0; --row) {
+        dequantize_quad(k, src, dst, n, p);
+        src += strip->src_pitch;
+        dst += strip->dst_pitch;
+    }
+}
+
+INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *strip, const struct dequantizer *shared,
+                             const struct table *table)
+{
+    const bool overlap = !MASKED_ENDS && way != PERMUTED && way != SPLATS && strip->cols >= QUAD;
+    struct position at = {0};
+    int64_t i = 0;
+    if (way == PERMUTED) at = table->start;
+    while (i + QUAD <= strip->cols) {
+        dequantize_column_quad(k, way, strip, i, QUAD, shared, table, &at);
+        i += QUAD;
+        if (overlap && i < strip->cols && i + QUAD > strip->cols) i = strip->cols - QUAD;
+    }
+    if (i < strip->cols) dequantize_column_quad(k, way, strip, i, strip->cols - i, shared, table, &at);
+}
+
+/* Each run of a row has its parameters. */
+INLINE void dequantize_runs(struct dequantization k, const struct task *task)
+{
+    const struct clq_span *span = &task->span;
+    for (int64_t row = 0; row < span->rows; ++row)
+        for (int64_t col = 0, p = row * span->param_pitch; col < span->cols; col += span->group, ++p) {
+            const struct dequantizer shared = {splat_f32(span->scale[p]), splat_s32(zero_point_at(task, p))};
+            const struct strip strip = span_run(task, row, col, int_bytes(k.from), float_bytes(k.to));
+            dequantize_strip(k, SHARED, &strip, &shared, NULL);
+        }
+}
+
+INLINE void dequantize_rows(struct dequantization k, int way, const struct task *task, const struct table *table)
+{
+    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
+        const struct strip strip = span_strip(task, row, int_bytes(k.from), float_bytes(k.to));
+        dequantize_strip(k, way, &strip, NULL, table);
+    }
+}
+
+INLINE void dequantize_part(int from, int to, const struct task *task, const struct table *table)
+{
+    const struct dequantization k = {from, to};
+    if (!table)
+        dequantize_runs(k, task);
+    else if (table->way == COLUMNS)
+        dequantize_rows(k, COLUMNS, task, table);
+    else if (table->way == SPLATS)
+        dequantize_rows(k, SPLATS, task, table);
+    else
+        dequantize_rows(k, PERMUTED, task, table);
+}
+
+#define DEQUANTIZE_PART(from, to) \
+    static void dequantize_part_##from##_##to(const struct task *task, const struct table *table) { dequantize_part(CLQ_INT_##from, CLQ_FLOAT_##to, task, table); }
+#define DEQUANTIZE(from, to) \
+    static void dequantize_##from##_##to(const struct clq_span *span) { run_span(span, 0, dequantize_part_##from##_##to, int_bytes(CLQ_INT_##from), float_bytes(CLQ_FLOAT_##to)); }
+#define DEQUANTIZE_BOTH(from, to) DEQUANTIZE_PART(from, to) DEQUANTIZE(from, to)
+#define DEQUANTIZE_ALL(from) DEQUANTIZE_BOTH(from, F32) DEQUANTIZE_BOTH(from, F16) DEQUANTIZE_BOTH(from, BF16)
+
+/* clang-format off */
+DEQUANTIZE_ALL(S8) DEQUANTIZE_ALL(U8) DEQUANTIZE_ALL(S16) DEQUANTIZE_ALL(U16) DEQUANTIZE_ALL(S32)
+
+#define DEQUANTIZE_ROW(from) {dequantize_##from##_F32, dequantize_##from##_F16, dequantize_##from##_BF16}
+#define DEQUANTIZE_SLOTS     {DEQUANTIZE_ROW(S8), DEQUANTIZE_ROW(U8), DEQUANTIZE_ROW(S16), DEQUANTIZE_ROW(U16), DEQUANTIZE_ROW(S32)}
+/* clang-format on */

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Part of vector_kernels.h: how the parameters of a span reach the lanes. A kernel works on rows in one of four ways:
+ *
+ * SHARED    the elements of a run all have the same parameters: they are splat once
+ * COLUMNS   each element of a row has its own, taken from a table as the elements are
+ * SPLATS    those of a vector have the same: groups of one or two vectors
+ * PERMUTED  those of a vector belong to at most four groups: they are taken from a table and permuted
+ *
+ * A table holds what a kernel needs of up to TABLE parameters. Rows that share it are worked on a few at a time, so that the parameters of a
+ * quad of columns are fetched once for all of them.
+ */
+enum { SHARED, COLUMNS, SPLATS, PERMUTED };
+
+#define TABLE      1024
+#define TABLE_END  QUAD /* entries behind the last that may be read: parameters that do no harm */
+#define STRIP_ROWS 8
+
+/* From so many elements in a group on, those of a vector belong to at most four: (group - 1 + WIDTH - 1) / group <= 3. */
+#define PERMUTED_GROUP ((WIDTH + 1) / 3)
+
+/* Where a row is among groups: the group of its next element, and the elements of it that have gone. */
+struct position {
+    int64_t first, gone;
+    int64_t groups, rest; /* whole groups in WIDTH elements, and what is left */
+    int64_t group;
+};
+
+struct table {
+    _Alignas(64) float s[TABLE + TABLE_END];
+    float r[TABLE + TABLE_END]; /* fl(1 / s) */
+    int32_t z[TABLE + TABLE_END];
+    uint32_t pattern[QUAD + WIDTH]; /* permuted: lane_index(i / group) */
+    struct position start;          /* permuted: of a row */
+    int way;
+    int vectors_shift; /* splats: log2 of the vectors in a group */
+};
+
+/* A span, and how far its integers are above those that the kernel works with: unsigned ones become signed ones of the same width. */
+struct task {
+    struct clq_span span;
+    int32_t bias;
+};
+
+/* Works on the rows and columns of a span; `table` holds the parameters from that of column 0 on, or is NULL if they are to be taken
+   from the span, which then has groups of any size. */
+typedef void (*span_kernel)(const struct task *task, const struct table *table);
+
+INLINE void next_vector(struct position *at)
+{
+    const int64_t gone = at->gone + at->rest;
+    const bool carry = gone >= at->group;
+    at->first += at->groups + carry;
+    at->gone = carry ? gone - at->group : gone;
+}
+
+INLINE const char *move(const void *p, int64_t elements, int64_t bytes)
+{
+    return (const char *)p + elements * bytes;
+}
+
+INLINE int32_t zero_point_at(const struct task *task, int64_t p)
+{
+    return (task->span.zero_point ? task->span.zero_point[p] : task->span.fixed_zero_point) - task->bias;
+}
+
+/* Parameters that do no harm: zero elements count as not clipped. */
+static void end_table(struct table *table, int64_t n, const struct task *task)
+{
+    const vfloat one = splat_f32(1.0f);
+    for (int64_t i = n; i < n + TABLE_END; i += WIDTH) {
+        store32(table->s + i, as_s32(one));
+        store32(table->r + i, as_s32(one));
+        store32(table->z + i, splat_s32(zero_point_at(task, 0)));
+    }
+}
+
+static void fill_table(struct table *table, const struct task *task, int64_t first, int64_t n)
+{
+    const struct clq_span *span = &task->span;
+    const vint bias = splat_s32(task->bias), fixed = splat_s32(span->fixed_zero_point);
+    for (int64_t i = 0; i < n; i += WIDTH) {
+        const int64_t lanes = clq_min_i64(WIDTH, n - i);
+        const vfloat s = as_f32(load32_part(span->scale + first + i, lanes));
+        const vint z = span->zero_point ? load32_part(span->zero_point + first + i, lanes) : fixed;
+        store32(table->s + i, as_s32(s));
+        store32(table->r + i, as_s32(div_f32(splat_f32(1.0f), s)));
+        store32(table->z + i, sub_s32(z, bias));
+    }
+    end_table(table, n, task);
+}
+
+/* Groups of a few elements: the parameters of n columns. */
+static void spread_table(struct table *table, const struct task *task, int64_t first, int64_t n)
+{
+    const struct clq_span *span = &task->span;
+    for (int64_t i = 0, gone = 0; i < n; ++i) {
+        table->s[i] = span->scale[first];
+        table->r[i] = 1.0f / span->scale[first];
+        table->z[i] = zero_point_at(task, first);
+        if (++gone < span->group) continue;
+        gone = 0;
+        ++first;
+    }
+    end_table(table, n, task);
+}
+
+static void start_table(struct table *table, int64_t group)
+{
+    table->way = COLUMNS;
+    table->vectors_shift = group == 2 * WIDTH;
+    if (group == WIDTH || group == 2 * WIDTH) {
+        table->way = SPLATS;
+    } else if (group >= PERMUTED_GROUP && group > 1) {
+        table->way = PERMUTED;
+        table->start = (struct position){.groups = WIDTH / group, .rest = WIDTH % group, .group = group};
+        for (int64_t i = 0, gone = 0, index = 0; i < group + WIDTH; ++i) {
+            table->pattern[i] = lane_index((uint32_t)index);
+            if (++gone < group) continue;
+            gone = 0;
+            ++index;
+        }
+    }
+}
+
+/* Repeats the first n of `total` words. */
+INLINE void repeat(void *words, int64_t n, int64_t total)
+{
+    char *p = words;
+    for (int64_t done = n; done < total; done *= 2)
+        memcpy(p + 4 * done, p, (size_t)(4 * clq_min_i64(done, total - done)));
+}
+
+/* Rows of less than half a table that lie one behind the other and share parameters, one for each column: several make a long row, whose
+   table holds the parameters several times. */
+static void run_short_rows(const struct task *task, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
+{
+    const int64_t cols = task->span.cols, rows = task->span.rows;
+    const int64_t copies = clq_max_i64(1, clq_min_i64(rows / STRIP_ROWS, TABLE / cols)), rest = rows % copies;
+    struct task part = *task;
+    struct table table;
+    start_table(&table, 1);
+    fill_table(&table, task, 0, cols);
+    repeat(table.s, cols, copies * cols);
+    repeat(table.r, cols, copies * cols);
+    repeat(table.z, cols, copies * cols);
+    end_table(&table, copies * cols, task);
+    part.span.rows = rows / copies;
+    part.span.cols = part.span.src_pitch = part.span.dst_pitch = copies * cols;
+    kernel(&part, &table);
+    if (rest == 0) return;
+    part.span.src = move(part.span.src, part.span.rows * part.span.cols, src_bytes);
+    part.span.dst = (char *)move(part.span.dst, part.span.rows * part.span.cols, dst_bytes);
+    part.span.rows = 1;
+    part.span.cols = rest * cols;
+    kernel(&part, &table);
+}
+
+/* All columns of a table, one table after the other; all rows at once if they share the parameters. */
+static void run_tables(const struct task *task, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
+{
+    const struct clq_span *span = &task->span;
+    const bool spread = span->group > 1 && span->group < PERMUTED_GROUP;
+    const int64_t own = spread ? span->group : 1; /* entries of a table for each parameter */
+    const int64_t params = clq_ceil_div(span->cols, span->group), room = TABLE / own, tables = clq_ceil_div(params, room);
+    const int64_t step = clq_min_i64(room, (clq_ceil_div(params, tables) + QUAD - 1) / QUAD * QUAD);
+    struct task part = *task;
+    struct table table;
+    start_table(&table, span->group);
+    if (span->param_pitch != 0) part.span.rows = 1;
+    for (int64_t row = 0; row < span->rows; row += part.span.rows)
+        for (int64_t p = 0; p < params; p += step) {
+            const int64_t col = p * span->group, first = row * span->param_pitch + p;
+            part.span.cols = clq_min_i64(step * span->group, span->cols - col);
+            if (spread)
+                spread_table(&table, task, first, part.span.cols);
+            else
+                fill_table(&table, task, first, clq_min_i64(step, params - p));
+            part.span.src = move(span->src, row * span->src_pitch + col, src_bytes);
+            part.span.dst = (char *)move(span->dst, row * span->dst_pitch + col, dst_bytes);
+            kernel(&part, &table);
+        }
+}
+
+/* Makes one row of rows that lie one behind the other, where parameters allow it. */
+static void join_rows(struct clq_span *span)
+{
+    const int64_t groups = clq_ceil_div(span->cols, span->group);
+    const bool one_for_all = groups == 1 && span->param_pitch == 0;
+    if (span->group > span->cols) span->group = span->cols;
+    if (span->rows == 1 || span->src_pitch != span->cols || span->dst_pitch != span->cols) return;
+    if (!one_for_all && (span->cols % span->group != 0 || span->param_pitch != groups)) return;
+    span->cols *= span->rows;
+    span->rows = 1;
+    if (one_for_all) span->group = span->cols;
+}
+
+/* Where a row holds so few groups, filling a table for it costs more than it saves. */
+#define FEW_GROUPS 8
+
+static void run_span(const struct clq_span *whole, int32_t bias, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
+{
+    struct task task = {*whole, bias};
+    struct clq_span *span = &task.span;
+    if (span->rows <= 0 || span->cols <= 0) return;
+    span->qmin -= bias;
+    span->qmax -= bias;
+    join_rows(span);
+    if (span->group == span->cols || span->group >= QUAD)
+        kernel(&task, NULL);
+    else if (span->rows > 1 && span->param_pitch != 0 && span->cols <= FEW_GROUPS * span->group)
+        kernel(&task, NULL);
+    else if (span->rows > 1 && span->param_pitch == 0 && span->group == 1 && span->src_pitch == span->cols && span->dst_pitch == span->cols &&
+             span->cols <= TABLE / 2)
+        run_short_rows(&task, kernel, src_bytes, dst_bytes);
+    else
+        run_tables(&task, kernel, src_bytes, dst_bytes);
+}
+
+/* What a kernel works on at a time: a run, or up to STRIP_ROWS rows that share a table. */
+struct strip {
+    const char *src;
+    char *dst;
+    int64_t src_pitch, dst_pitch; /* bytes */
+    int64_t rows, cols;
+};
+
+INLINE struct strip span_run(const struct task *task, int64_t row, int64_t col, int64_t src_bytes, int64_t dst_bytes)
+{
+    const struct clq_span *span = &task->span;
+    return (struct strip){move(span->src, row * span->src_pitch + col, src_bytes),
+                          (char *)move(span->dst, row * span->dst_pitch + col, dst_bytes), 0, 0, 1, clq_min_i64(span->group, span->cols - col)};
+}
+
+INLINE struct strip span_strip(const struct task *task, int64_t row, int64_t src_bytes, int64_t dst_bytes)
+{
+    const struct clq_span *span = &task->span;
+    return (struct strip){move(span->src, row * span->src_pitch, src_bytes), (char *)move(span->dst, row * span->dst_pitch, dst_bytes),
+                          span->src_pitch * src_bytes, span->dst_pitch * dst_bytes, clq_min_i64(STRIP_ROWS, span->rows - row), span->cols};
+}

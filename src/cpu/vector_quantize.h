@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Part of vector_kernels.h: q = rne(clamp(d, qmin - z, qmax - z)) + z with d = fl(x / s), without a divider.
+ *
+ * With r = fl(1 / s), q0 = fl(x * r) and e = x - q0 * s, exact, d = fma(e, r, q0) is the correctly rounded quotient wherever it rounds to
+ * anything but 0 (numerics, "Quantize"). It is a number if q0 is: so x is first lowered to at most 2^17 * s, a float for every allowed
+ * s, whose quotient 2^17 lies above every qmax - z. Nothing is done about the other end: there infinity and overflow of q0 make d NaN, and
+ * round_s32() gives a number below every qmin - z for NaN, which is what NaN itself needs. Clamping the rounded number is the same as
+ * rounding the clamped one, as the bounds are integers.
+ *
+ * Integers are signed here: for an unsigned type z, qmin and qmax come lowered by half its range, and the results' top bits are flipped.
+ */
+
+#define ABOVE_ALL 0x1p17f
+
+/* Elements between two looks at whether any of them was not finite; they are still in the first-level cache then. */
+#define COUNT_BLOCK 2048
+
+/* EITHER: fma(e, c, q0), where c is r for division and 0 for the reciprocal form; one kernel then serves both. */
+enum { DIVISION, RECIPROCAL, EITHER };
+
+/* Known when compiling. */
+struct quantization {
+    int from;
+    int bytes; /* of an integer */
+    int form;
+    bool counts;
+};
+
+struct quantizer {
+    vfloat s, r, c, most;
+    vint z;
+};
+
+/* What all lines have in common. */
+struct target {
+    vint lo32, hi32;
+    vhalf lo16, hi16, flip16;
+    vbyte lo8, hi8, flip8;
+    vint correction; /* all bits: c = r; none: c = 0 */
+};
+
+/* Lanes seen, and those of them whose integer was within the bounds, which an element that is not finite never is. Counts of lanes hold a
+   block: at most STRIP_ROWS * COUNT_BLOCK / (2 * WIDTH) = 2048 each. */
+struct tally {
+    int64_t lanes, inside;
+    vhalf inside16;
+    vint inside32;
+    vfloat nonfinite;
+};
+
+INLINE struct quantizer make_quantizer(vfloat s, vfloat r, vint z, const struct target *target)
+{
+    return (struct quantizer){s, r, as_f32(and_s32(as_s32(r), target->correction)), mul_f32(s, splat_f32(ABOVE_ALL)), z};
+}
+
+INLINE struct quantizer share_quantizer(const struct task *task, int64_t p, const struct target *target)
+{
+    const float s = task->span.scale[p];
+    return make_quantizer(splat_f32(s), splat_f32(1.0f / s), splat_s32(zero_point_at(task, p)), target);
+}
+
+/* The quantizer of the vector from column `col` on. */
+INLINE struct quantizer get_quantizer(int way, const struct quantizer *shared, const struct table *table, struct position *at, int64_t col,
+                                      const struct target *target)
+{
+    if (way == COLUMNS)
+        return make_quantizer(as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col), target);
+    if (way == SPLATS) {
+        const int64_t p = col / WIDTH >> table->vectors_shift;
+        return make_quantizer(splat_f32(table->s[p]), splat_f32(table->r[p]), splat_s32(table->z[p]), target);
+    }
+    if (way == PERMUTED) {
+        const vint pattern = load32(table->pattern + at->gone);
+        const vint s = permute4(table->s + at->first, pattern), r = permute4(table->r + at->first, pattern);
+        const vint z = permute4(table->z + at->first, pattern);
+        next_vector(at);
+        return make_quantizer(as_f32(s), as_f32(r), z, target);
+    }
+    return *shared;
+}
+
+INLINE vfloat get_quotient(struct quantization k, vfloat x, const struct quantizer *p)
+{
+    vfloat q0;
+    if (k.bytes == 4) {
+        /* There is no room above the range: where q0 has overflowed it is the quotient. */
+        vfloat d;
+        q0 = mul_f32(x, p->r);
+        d = fma_f32(fnma_f32(q0, p->s, x), p->c, q0);
+        return select_f32(is_nan_lane(d), q0, d);
+    }
+    if (k.form == RECIPROCAL) return min_f32(splat_f32(ABOVE_ALL), mul_f32(x, p->r));
+    x = min_f32(p->most, x);
+    q0 = mul_f32(x, p->r);
+    return fma_f32(fnma_f32(q0, p->s, x), k.form == DIVISION ? p->r : p->c, q0);
+}
+
+/* Two vectors of integers as 16 bits, saturated, plus z: as |z| < 2^8, what is outside the bounds stays there. */
+INLINE vhalf add_zero_points(const vint *q, const struct quantizer *p)
+{
+    return add_saturated_s16(pack_s16(q[0], q[1]), pack_s16(p[0].z, p[1].z));
+}
+
+INLINE void store_quad_8(struct quantization k, const vint *q, const struct quantizer *p, char *dst, int64_t n, const struct target *target,
+                         struct tally *tally)
+{
+    vhalf a = add_zero_points(q, p), b = add_zero_points(q + 2, p + 2);
+    vbyte bytes;
+    if (k.counts) {
+        const vhalf a_wide = a, b_wide = b;
+        a = clamp_s16(a, target->lo16, target->hi16);
+        b = clamp_s16(b, target->lo16, target->hi16);
+        tally->inside16 = count_equal_16(count_equal_16(tally->inside16, a, a_wide), b, b_wide);
+    }
+    bytes = pack_s8(a, b);
+    if (!k.counts) bytes = clamp_s8(bytes, target->lo8, target->hi8);
+    bytes = ordered_bytes(xor_bytes(bytes, target->flip8));
+    if (n == QUAD)
+        store_bytes(dst, bytes);
+    else
+        store_bytes_part(dst, bytes, n);
+}
+
+/* Two of the four vectors. */
+INLINE void store_pair_16(struct quantization k, const vint *q, const struct quantizer *p, char *dst, int64_t n, const struct target *target,
+                          struct tally *tally)
+{
+    vint wide[2];
+    vhalf halves;
+    for (int v = 0; v < 2; ++v) {
+        wide[v] = add_s32(max_s32(q[v], splat_s32(-(int32_t)ABOVE_ALL)), p[v].z); /* in -2^17..2^17 before z */
+        if (k.counts) tally->inside32 = count_equal_32(tally->inside32, wide[v], min_s32(max_s32(wide[v], target->lo32), target->hi32));
+    }
+    halves = clamp_s16(pack_s16(wide[0], wide[1]), target->lo16, target->hi16);
+    halves = ordered_halves(xor_halves(halves, target->flip16));
+    if (n >= 2 * WIDTH)
+        store_halves(dst, halves);
+    else if (n > 0)
+        store_halves_part(dst, halves, n);
+}
+
+INLINE void store_vector_32(struct quantization k, vfloat d, char *dst, int64_t n, struct tally *tally)
+{
+    if (k.counts) tally->inside += count_lanes(less_f32(d, splat_f32(0x1p31f))) - count_lanes(less_f32(d, splat_f32(-0x1p31f)));
+    if (n == WIDTH)
+        store32(dst, round_full_s32(d));
+    else
+        store32_part(dst, round_full_s32(d), n);
+}
+
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. */
+INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int64_t n, const struct quantizer *p, const struct target *target,
+                          struct tally *tally)
+{
+    const int64_t step = WIDTH * float_bytes(k.from);
+    vint q[4];
+    for (int v = 0; v < 4; ++v) {
+        const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v);
+        const vfloat x = n == QUAD ? load_float(k.from, src + v * step) : load_float_part(k.from, src + v * step, lanes);
+        const vfloat d = get_quotient(k, x, &p[v]);
+        if (k.counts) tally->nonfinite = note_nonfinite(x, tally->nonfinite);
+        if (k.bytes == 4)
+            store_vector_32(k, d, dst + 4 * v * WIDTH, lanes, tally);
+        else
+            q[v] = round_s32(d);
+    }
+    if (k.bytes == 1) {
+        store_quad_8(k, q, p, dst, n, target, tally);
+    } else if (k.bytes == 2) {
+        store_pair_16(k, q, p, dst, n, target, tally);
+        store_pair_16(k, q + 2, p + 2, dst + 4 * WIDTH, n - 2 * WIDTH, target, tally);
+    }
+}
+
+static void add_nonfinite(int from, const char *src, int64_t n, int64_t *counts)
+{
+    switch (from) {
+    case CLQ_FLOAT_F32: count_nonfinite(CLQ_FLOAT_F32, src, n, &counts[0], &counts[1]); break;
+    case CLQ_FLOAT_F16: count_nonfinite(CLQ_FLOAT_F16, src, n, &counts[0], &counts[1]); break;
+    default: count_nonfinite(CLQ_FLOAT_BF16, src, n, &counts[0], &counts[1]);
+    }
+}
+
+INLINE struct tally empty_tally(void)
+{
+    return (struct tally){0, 0, splat_16(0), splat_s32(0), splat_f32(0.0f)};
+}
+
+/* Adds up what columns [begin, end) gave. */
+INLINE void end_block(struct quantization k, const struct strip *strip, int64_t begin, int64_t end, struct tally *tally, int64_t *counts)
+{
+    int64_t nonfinite[2] = {0, 0};
+    for (int64_t row = 0; any_nan(tally->nonfinite) && row < strip->rows; ++row)
+        add_nonfinite(k.from, strip->src + row * strip->src_pitch + begin * float_bytes(k.from), end - begin, nonfinite);
+    if (k.bytes == 1) tally->inside = sum_16(tally->inside16);
+    if (k.bytes == 2) tally->inside = sum_32(tally->inside32);
+    counts[0] += nonfinite[0];
+    counts[1] += nonfinite[1];
+    counts[2] += tally->lanes - tally->inside - nonfinite[0] - nonfinite[1];
+}
+
+/* The quad from column i on, in all rows of a strip; `n` of its columns are there. */
+INLINE void quantize_column_quad(struct quantization k, int way, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *shared,
+                                 const struct table *table, struct position *at, const struct target *target, struct tally *tally)
+{
+    const char *src = strip->src + i * float_bytes(k.from);
+    char *dst = strip->dst + i * k.bytes;
+    struct quantizer p[4];
+    for (int v = 0; v < 4; ++v)
+        p[v] = get_quantizer(way, shared, table, at, i + v * WIDTH, target);
+    for (int64_t row = way == SHARED ? 1 : strip->rows; row > 0; --row) {
+        quantize_quad(k, src, dst, n, p, target, tally);
+        tally->lanes += QUAD;
+        src += strip->src_pitch;
+        dst += strip->dst_pitch;
+    }
+}
+
+INLINE void quantize_strip(struct quantization k, int way, const struct strip *strip, const struct quantizer *shared, const struct table *table,
+                           const struct target *target, int64_t *counts)
+{
+    const bool overlap = !MASKED_ENDS && way != PERMUTED && way != SPLATS && !k.counts && strip->cols >= QUAD;
+    struct position at = {0};
+    if (way == PERMUTED) at = table->start;
+    for (int64_t begin = 0, end; begin < strip->cols; begin = end) {
+        struct tally tally = empty_tally();
+        int64_t i = begin;
+        end = k.counts ? clq_min_i64(strip->cols, begin + COUNT_BLOCK) : strip->cols;
+        while (i + QUAD <= end) {
+            quantize_column_quad(k, way, strip, i, QUAD, shared, table, &at, target, &tally);
+            i += QUAD;
+            if (overlap && i < end && i + QUAD > end) i = end - QUAD;
+        }
+        if (i < end) quantize_column_quad(k, way, strip, i, end - i, shared, table, &at, target, &tally);
+        if (k.counts) end_block(k, strip, begin, end, &tally, counts);
+    }
+}
+
+INLINE struct target make_target(const struct task *task)
+{
+    const int32_t lo = task->span.qmin, hi = task->span.qmax, top_8 = task->bias ? 0x80 : 0, top_16 = task->bias ? 0x8000 : 0;
+    return (struct target){splat_s32(lo), splat_s32(hi), splat_16(lo),   splat_16(hi), splat_16(top_16),
+                           splat_8(lo),   splat_8(hi),   splat_8(top_8), splat_s32(task->span.reciprocal ? 0 : -1)};
+}
+
+/* Each run of a row has its parameters. */
+INLINE void quantize_runs(struct quantization k, const struct task *task, int64_t *counts)
+{
+    const struct clq_span *span = &task->span;
+    const struct target target = make_target(task);
+    for (int64_t row = 0; row < span->rows; ++row)
+        for (int64_t col = 0, p = row * span->param_pitch; col < span->cols; col += span->group, ++p) {
+            const struct quantizer shared = share_quantizer(task, p, &target);
+            const struct strip strip = span_run(task, row, col, float_bytes(k.from), k.bytes);
+            quantize_strip(k, SHARED, &strip, &shared, NULL, &target, counts);
+        }
+}
+
+INLINE void quantize_rows(struct quantization k, int way, const struct task *task, const struct table *table, int64_t *counts)
+{
+    const struct target target = make_target(task);
+    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
+        const struct strip strip = span_strip(task, row, float_bytes(k.from), k.bytes);
+        quantize_strip(k, way, &strip, NULL, table, &target, counts);
+    }
+}
+
+INLINE void quantize_ways(struct quantization k, const struct task *task, const struct table *table)
+{
+    int64_t ignored[3] = {0, 0, 0}, *counts = task->span.counts ? task->span.counts : ignored;
+    if (table && table->way == COLUMNS) {
+        quantize_rows(k, COLUMNS, task, table, counts);
+    } else if (table && table->way == SPLATS) {
+        quantize_rows(k, SPLATS, task, table, counts);
+    } else if (table) {
+        quantize_rows(k, PERMUTED, task, table, counts);
+    } else if (k.bytes == 4) {
+        quantize_runs(k, task, counts);
+    } else if (task->span.reciprocal) {
+        k.form = RECIPROCAL;
+        quantize_runs(k, task, counts);
+    } else {
+        k.form = DIVISION;
+        quantize_runs(k, task, counts);
+    }
+}
+
+/* The code is specialized where that pays: s32 always counts, and where parameters come from tables one form serves both. */
+INLINE void quantize_part(int from, int bytes, const struct task *task, const struct table *table)
+{
+    struct quantization k = {from, bytes, EITHER, true};
+    if (bytes == 4 || task->span.counts) {
+        quantize_ways(k, task, table);
+    } else {
+        k.counts = false;
+        quantize_ways(k, task, table);
+    }
+}
+
+INLINE int32_t bias_of(int type)
+{
+    return type == CLQ_INT_U8 ? 0x80 : type == CLQ_INT_U16 ? 0x8000 : 0;
+}
+
+#define QUANTIZE_PART(from, bytes) \
+    static void quantize_part_##from##_##bytes(const struct task *task, const struct table *table) { quantize_part(CLQ_FLOAT_##from, bytes, task, table); }
+#define QUANTIZE(from, to, bytes) \
+    static void quantize_##from##_##to(const struct clq_span *span) { run_span(span, bias_of(CLQ_INT_##to), quantize_part_##from##_##bytes, float_bytes(CLQ_FLOAT_##from), bytes); }
+#define QUANTIZE_PARTS(from) QUANTIZE_PART(from, 1) QUANTIZE_PART(from, 2) QUANTIZE_PART(from, 4)
+#define QUANTIZE_ALL(from) QUANTIZE(from, S8, 1) QUANTIZE(from, U8, 1) QUANTIZE(from, S16, 2) QUANTIZE(from, U16, 2) QUANTIZE(from, S32, 4)
+
+/* clang-format off */
+QUANTIZE_PARTS(F32) QUANTIZE_PARTS(F16) QUANTIZE_PARTS(BF16)
+QUANTIZE_ALL(F32) QUANTIZE_ALL(F16) QUANTIZE_ALL(BF16)
+
+#define QUANTIZE_ROW(from) {quantize_##from##_S8, quantize_##from##_U8, quantize_##from##_S16, quantize_##from##_U16, quantize_##from##_S32}
+#define QUANTIZE_SLOTS     {QUANTIZE_ROW(F32), QUANTIZE_ROW(F16), QUANTIZE_ROW(BF16)}
+/* clang-format on */

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walks the loops of an operation. The two innermost loops make a block of rows and columns that kernels take whole, if every operand has
+ * adjacent columns. Else the block is cut into tiles: operands with other strides, and 4-bit ones, are copied to or from a tile in the
+ * first-level cache, where the same kernels work on them.
+ */
+#include "config.h"
+
+#include "cpu/walk.h"
+
+#include "base/util.h"
+#include <string.h>
+
+#define TILE       2048 /* elements */
+#define TILE_LINES 64   /* rows and columns of a tile of a transposed operand: whole cache lines on both sides */
+
+/* How far the parameters have moved at an index of a loop. Most loops do not move them: they need no division. */
+static int64_t param_step(const struct clq_loop *loop, int64_t index)
+{
+    if (loop->param_stride == 0) return 0;
+    return (loop->group == 1 ? index : index / loop->group) * loop->param_stride;
+}
+
+/* A block of the two innermost loops: where its first element is, its extents, and how parameters go. */
+struct block {
+    int64_t offset[2]; /* elements from the operands' data */
+    int64_t rows, cols;
+    int64_t row_stride[2], col_stride[2];
+    int64_t param, param_pitch, group, group_stride; /* index of the first; per row; columns that share one; per group */
+};
+
+/* Memory of a tile; blocks that kernels take whole have none. */
+struct tile {
+    _Alignas(64) unsigned char source[8 * TILE];
+    _Alignas(64) unsigned char target[4 * TILE];
+    _Alignas(64) float x_wide[TILE];
+    _Alignas(64) float y_wide[TILE];
+    float scale[TILE];
+    int32_t zero_point[TILE];
+    float lo[TILE], hi[TILE];
+};
+
+static int int_index(clq_dtype dtype)
+{
+    switch (dtype) {
+    case CLQ_S4:
+    case CLQ_S8: return CLQ_INT_S8;
+    case CLQ_U4:
+    case CLQ_U8: return CLQ_INT_U8;
+    case CLQ_S16: return CLQ_INT_S16;
+    case CLQ_U16: return CLQ_INT_U16;
+    default: return CLQ_INT_S32;
+    }
+}
+
+static int float_index(clq_dtype dtype)
+{
+    return dtype == CLQ_F32 ? CLQ_FLOAT_F32 : dtype == CLQ_F16 ? CLQ_FLOAT_F16 : CLQ_FLOAT_BF16;
+}
+
+static bool is_4bit(clq_dtype dtype)
+{
+    return dtype == CLQ_S4 || dtype == CLQ_U4;
+}
+
+/* Bytes of an element where kernels see it: 4-bit values are unpacked there. */
+static int64_t element_bytes(clq_dtype dtype)
+{
+    return is_4bit(dtype) ? 1 : clq_dtype_bits(dtype) / 8;
+}
+
+static int log2_bytes(clq_dtype dtype)
+{
+    const int64_t bytes = element_bytes(dtype);
+    return bytes == 8 ? 3 : bytes == 4 ? 2 : bytes == 2 ? 1 : 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ tiles in and out */
+
+/* `n` 4-bit values from number `at` on, as bytes. */
+static void unpack(const struct clq_cpu_ops *ops, clq_dtype dtype, const unsigned char *src, int64_t at, unsigned char *dst, int64_t n)
+{
+    const clq_cast_fn unpack_even = dtype == CLQ_S4 ? ops->unpack_s4 : ops->unpack_u4;
+    if (at % 2 != 0) {
+        unsigned char pair[2];
+        unpack_even(src + at / 2, pair, 2);
+        *dst++ = pair[1];
+        ++at;
+        --n;
+    }
+    if (n > 0) unpack_even(src + at / 2, dst, n);
+}
+
+/* The reverse. Values are written in ascending order within a part, and parts begin on bytes: a low nibble clears the high one beside it. */
+static void pack(const struct clq_cpu_ops *ops, const unsigned char *src, unsigned char *dst, int64_t at, int64_t n)
+{
+    if (at % 2 != 0) {
+        dst[at / 2] = (unsigned char)((dst[at / 2] & 15) | *src++ << 4);
+        ++at;
+        --n;
+    }
+    if (n > 0) ops->pack4(src, dst + at / 2, n);
+}
+
+struct place {
+    void *data;
+    int64_t pitch; /* elements from row to row */
+};
+
+static char *address(const struct clq_op *op, const struct block *block, int k)
+{
+    return (char *)op->operand[k].data + block->offset[k] * element_bytes(op->operand[k].dtype);
+}
+
+static bool is_direct(const struct clq_op *op, const struct block *block, int k)
+{
+    return !is_4bit(op->operand[k].dtype) && (block->col_stride[k] == 1 || block->cols == 1);
+}
+
+/* Operand k with adjacent columns: where it is, or a copy in the tile. */
+static struct place fetch(const struct clq_walk *walk, const struct block *block, int k, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const clq_dtype dtype = op->operand[k].dtype;
+    unsigned char *copy;
+    if (is_direct(op, block, k)) return (struct place){address(op, block, k), block->row_stride[k]};
+    copy = k == 0 ? tile->source : tile->target;
+    if (is_4bit(dtype))
+        unpack(walk->ops, dtype, op->operand[k].data, block->offset[k], copy, block->rows * block->cols);
+    else
+        walk->ops->copy2d[log2_bytes(dtype)](address(op, block, k), block->row_stride[k], block->col_stride[k], copy, block->cols, 1, block->rows,
+                                             block->cols);
+    return (struct place){copy, block->cols};
+}
+
+/* Where operand 1 may be written with adjacent columns; put_target() brings it to its place. */
+static struct place make_target(const struct clq_op *op, const struct block *block, struct tile *tile)
+{
+    if (is_direct(op, block, 1)) return (struct place){address(op, block, 1), block->row_stride[1]};
+    return (struct place){tile->target, block->cols};
+}
+
+static void put_target(const struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const clq_dtype dtype = op->operand[1].dtype;
+    if (is_direct(op, block, 1)) return;
+    if (is_4bit(dtype))
+        pack(walk->ops, tile->target, op->operand[1].data, block->offset[1], block->rows * block->cols);
+    else
+        walk->ops->copy2d[log2_bytes(dtype)](tile->target, block->cols, 1, address(op, block, 1), block->row_stride[1], block->col_stride[1],
+                                             block->rows, block->cols);
+}
+
+/* ------------------------------------------------------------------------------------------------ operations on a block */
+
+/* Whether neighbouring groups have parameters that are not neighbours. */
+static bool is_scattered(const struct block *block)
+{
+    return block->group_stride > 1 && block->group < block->cols;
+}
+
+/* The parameters' part of a span. Kernels want those of neighbouring groups adjacent; tiles bring them together. */
+static void set_params(struct clq_walk *walk, const struct block *block, struct tile *tile, struct clq_span *span)
+{
+    const struct clq_op *op = walk->op;
+    int64_t groups;
+    span->rows = block->rows;
+    span->cols = block->cols;
+    span->group = block->group;
+    span->param_pitch = block->param_pitch;
+    span->scale = op->scale ? op->scale + block->param : NULL;
+    span->zero_point = op->zero_point ? op->zero_point + block->param : NULL;
+    span->fixed_zero_point = op->fixed_zero_point;
+    span->qmin = op->qmin;
+    span->qmax = op->qmax;
+    span->reciprocal = op->reciprocal;
+    if (!is_scattered(block)) return;
+    groups = clq_ceil_div(block->cols, block->group);
+    for (int64_t i = 0; span->scale && i < groups; ++i)
+        tile->scale[i] = span->scale[i * block->group_stride];
+    for (int64_t i = 0; span->zero_point && i < groups; ++i)
+        tile->zero_point[i] = span->zero_point[i * block->group_stride];
+    span->scale = span->scale ? tile->scale : NULL;
+    span->zero_point = span->zero_point ? tile->zero_point : NULL;
+}
+
+static void quantize(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const struct place x = fetch(walk, block, 0, tile), q = make_target(op, block, tile);
+    struct clq_span span = {.src = x.data, .dst = q.data, .src_pitch = x.pitch, .dst_pitch = q.pitch, .counts = op->counted ? walk->counts : NULL};
+    set_params(walk, block, tile, &span);
+    walk->ops->quantize[float_index(op->operand[0].dtype)][int_index(op->operand[1].dtype)](&span);
+    put_target(walk, block, tile);
+}
+
+static void dequantize(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const struct place q = fetch(walk, block, 0, tile), y = make_target(op, block, tile);
+    struct clq_span span = {.src = q.data, .dst = y.data, .src_pitch = q.pitch, .dst_pitch = y.pitch};
+    set_params(walk, block, tile, &span);
+    walk->ops->dequantize[int_index(op->operand[0].dtype)][float_index(op->operand[1].dtype)](&span);
+    put_target(walk, block, tile);
+}
+
+static void find_minmax(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const bool scattered = is_scattered(block);
+    const int64_t groups = scattered ? clq_ceil_div(block->cols, block->group) : 1;
+    const struct place x = fetch(walk, block, 0, tile);
+    struct clq_span span = {.src = x.data, .src_pitch = x.pitch, .lo = walk->lo + block->param, .hi = walk->hi + block->param, .counts = walk->counts};
+    set_params(walk, block, tile, &span);
+    for (int64_t i = 0; scattered && i < groups; ++i) {
+        tile->lo[i] = span.lo[i * block->group_stride];
+        tile->hi[i] = span.hi[i * block->group_stride];
+    }
+    if (scattered) {
+        span.lo = tile->lo;
+        span.hi = tile->hi;
+    }
+    walk->ops->minmax[float_index(walk->op->operand[0].dtype)](&span);
+    for (int64_t i = 0; scattered && i < groups; ++i) {
+        walk->lo[block->param + i * block->group_stride] = tile->lo[i];
+        walk->hi[block->param + i * block->group_stride] = tile->hi[i];
+    }
+}
+
+/* A row of floats of any type as f32. */
+static const void *widen_row(const struct clq_cpu_ops *ops, clq_dtype dtype, const void *src, float *wide, int64_t n)
+{
+    if (dtype == CLQ_F32) return src;
+    ops->widen[float_index(dtype)](src, wide, n);
+    return wide;
+}
+
+static void add_errors(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const clq_dtype x_type = op->operand[0].dtype, y_type = op->scale ? CLQ_F32 : op->operand[1].dtype;
+    const struct place x = fetch(walk, block, 0, tile);
+    struct place y = fetch(walk, block, 1, tile);
+    int64_t rows = block->rows, cols = block->cols;
+
+    if (op->scale) {
+        const int type = int_index(op->operand[1].dtype);
+        struct clq_span span = {.src = y.data, .dst = tile->y_wide, .src_pitch = y.pitch, .dst_pitch = cols};
+        set_params(walk, block, tile, &span);
+        walk->ops->dequantize[type][CLQ_FLOAT_F32](&span);
+        y = (struct place){tile->y_wide, cols};
+        /* Counts what is clipped; the quantized values themselves are not needed. */
+        span.src = x.data;
+        span.src_pitch = x.pitch;
+        span.dst = tile->target;
+        span.counts = walk->counts;
+        walk->ops->quantize[float_index(x_type)][type](&span);
+    }
+    if (x.pitch == cols && y.pitch == cols) {
+        cols *= rows;
+        rows = 1;
+    }
+    for (int64_t row = 0; row < rows; ++row) {
+        const void *x_row = (const char *)x.data + row * x.pitch * element_bytes(x_type);
+        const void *y_row = (const char *)y.data + row * y.pitch * element_bytes(y_type);
+        x_row = widen_row(walk->ops, x_type, x_row, tile->x_wide, cols);
+        y_row = widen_row(walk->ops, y_type, y_row, tile->y_wide, cols);
+        walk->ops->error_sums(x_row, y_row, cols, walk->sums);
+    }
+}
+
+static void convert(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const clq_dtype from = op->operand[0].dtype, to = op->operand[1].dtype;
+    struct place x, y;
+    if (from == to) {
+        walk->ops->copy2d[log2_bytes(from)](address(op, block, 0), block->row_stride[0], block->col_stride[0], address(op, block, 1),
+                                            block->row_stride[1], block->col_stride[1], block->rows, block->cols);
+        return;
+    }
+    x = fetch(walk, block, 0, tile);
+    y = make_target(op, block, tile);
+    for (int64_t row = 0; row < block->rows; ++row) {
+        const void *x_row = (const char *)x.data + row * x.pitch * element_bytes(from);
+        void *y_row = (char *)y.data + row * y.pitch * element_bytes(to);
+        if (from == CLQ_F64)
+            walk->ops->narrow_f64[float_index(to)](x_row, y_row, block->cols);
+        else if (from == CLQ_F32)
+            walk->ops->narrow[float_index(to)](x_row, y_row, block->cols);
+        else if (to == CLQ_F32)
+            walk->ops->widen[float_index(from)](x_row, y_row, block->cols);
+        else
+            walk->ops->narrow[float_index(to)](widen_row(walk->ops, from, x_row, tile->x_wide, block->cols), y_row, block->cols);
+    }
+    put_target(walk, block, tile);
+}
+
+static void run_block(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    switch (walk->op->kind) {
+    case CLQ_OP_QUANTIZE: quantize(walk, block, tile); break;
+    case CLQ_OP_DEQUANTIZE: dequantize(walk, block, tile); break;
+    case CLQ_OP_MINMAX: find_minmax(walk, block, tile); break;
+    case CLQ_OP_ERROR_STATS: add_errors(walk, block, tile); break;
+    case CLQ_OP_CONVERT: convert(walk, block, tile); break;
+    case CLQ_OP_QPARAMS: break; /* has no loops */
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ blocks and tiles */
+
+/* Whether kernels can take a block whole. */
+static bool fits_kernels(const struct clq_walk *walk, const struct block *block)
+{
+    const struct clq_op *op = walk->op;
+    const clq_dtype from = op->operand[0].dtype, to = op->operand[1].dtype;
+    if (is_scattered(block)) return false;
+    switch (op->kind) {
+    case CLQ_OP_ERROR_STATS: return false;
+    case CLQ_OP_MINMAX: return is_direct(op, block, 0);
+    case CLQ_OP_CONVERT: return from == to || (is_direct(op, block, 0) && is_direct(op, block, 1) && (from == CLQ_F32 || to == CLQ_F32 || from == CLQ_F64));
+    default: return is_direct(op, block, 0) && is_direct(op, block, 1);
+    }
+}
+
+/* Rows and columns of the tiles of a block. A 4-bit operand is contiguous over whole rows only. */
+static void choose_tile(const struct clq_walk *walk, const struct block *block, int64_t *rows, int64_t *cols)
+{
+    const struct clq_op *op = walk->op;
+    const bool packed = is_4bit(op->operand[0].dtype) || is_4bit(op->operand[1].dtype);
+    bool transposed = false;
+    for (int k = 0; k < 2; ++k)
+        transposed |= !is_direct(op, block, k) && (block->row_stride[k] == 1 || block->row_stride[k] == -1);
+    *cols = clq_min_i64(block->cols, transposed && !packed ? TILE_LINES : TILE);
+    if (block->group > 1 && block->group < *cols) *cols -= *cols % block->group;
+    *rows = clq_min_i64(block->rows, TILE / *cols);
+    if (packed && *cols < block->cols) *rows = 1;
+    /* Scattered parameters are brought together for one row. */
+    if (block->param_pitch != 0 && is_scattered(block)) *rows = 1;
+}
+
+/* Kept out of line, so that blocks without tiles do not pay for their stack. */
+static __attribute__((noinline)) void run_tiles(struct clq_walk *walk, const struct block *block)
+{
+    struct tile tile;
+    int64_t tile_rows, tile_cols;
+    choose_tile(walk, block, &tile_rows, &tile_cols);
+    for (int64_t row = 0; row < block->rows; row += tile_rows)
+        for (int64_t col = 0, cols; col < block->cols; col += cols) {
+            struct block part = *block;
+            part.rows = clq_min_i64(tile_rows, block->rows - row);
+            /* A tile covers whole groups or lies in one. */
+            cols = clq_min_i64(tile_cols, block->cols - col);
+            if (block->group > tile_cols) cols = clq_min_i64(cols, block->group - col % block->group);
+            part.cols = cols;
+            part.param += row * block->param_pitch + col / block->group * block->group_stride;
+            if (part.group >= cols) part.group = cols;
+            for (int k = 0; k < 2; ++k)
+                part.offset[k] += row * block->row_stride[k] + col * block->col_stride[k];
+            run_block(walk, &part, &tile);
+        }
+}
+
+static void run_whole_or_tiles(struct clq_walk *walk, const struct block *block)
+{
+    if (fits_kernels(walk, block))
+        run_block(walk, block, NULL);
+    else
+        run_tiles(walk, block);
+}
+
+/* Columns [begin, end) of the innermost loop: first what is left of the group where they begin. */
+static void run_columns(struct clq_walk *walk, struct block block, const struct clq_loop *loop, int64_t begin, int64_t end)
+{
+    block.group_stride = loop->param_stride;
+    for (int64_t col = begin; col < end; col += block.cols) {
+        struct block part = block;
+        const int64_t into_group = loop->param_stride && col > 0 ? col % loop->group : 0;
+        block.cols = into_group ? clq_min_i64(end - col, loop->group - into_group) : end - col;
+        part.cols = block.cols;
+        part.group = loop->param_stride && !into_group ? clq_min_i64(loop->group, part.cols) : part.cols;
+        part.param += param_step(loop, col);
+        for (int k = 0; k < 2; ++k)
+            part.offset[k] += col * loop->stride[k];
+        run_whole_or_tiles(walk, &part);
+    }
+}
+
+/* Rows [begin, end): as many at once as lie in one group, or all if each has its own parameters or all have the same. */
+static void run_rows(struct clq_walk *walk, struct block block, const struct clq_loop *rows, int64_t begin, int64_t end, const struct clq_loop *cols,
+                     int64_t col_begin, int64_t col_end)
+{
+    const bool grouped = rows->param_stride != 0 && rows->group > 1;
+    block.param_pitch = grouped ? 0 : rows->param_stride;
+    for (int64_t row = begin; row < end; row += block.rows) {
+        struct block part = block;
+        block.rows = grouped ? clq_min_i64(end - row, rows->group - row % rows->group) : end - row;
+        part.rows = block.rows;
+        part.param += param_step(rows, row);
+        for (int k = 0; k < 2; ++k)
+            part.offset[k] += row * rows->stride[k];
+        run_columns(walk, part, cols, col_begin, col_end);
+    }
+}
+
+void clq_walk_run(struct clq_walk *walk)
+{
+    const struct clq_op *op = walk->op;
+    const struct clq_loop one = {.extent = 1, .group = 1};
+    const struct clq_loop *cols = &op->loops[op->rank - 1], *rows = op->rank > 1 ? cols - 1 : &one;
+    const int32_t outer = op->rank > 2 ? op->rank - 2 : 0;
+    int64_t begin[CLQ_MAX_RANK] = {0}, end[CLQ_MAX_RANK], index[CLQ_MAX_RANK];
+    struct block block = {.row_stride = {rows->stride[0], rows->stride[1]}, .col_stride = {cols->stride[0], cols->stride[1]}};
+    int32_t k;
+
+    for (k = 0; k < op->rank; ++k)
+        end[k] = op->loops[k].extent;
+    begin[walk->loop] = walk->begin;
+    end[walk->loop] = walk->end;
+    memcpy(index, begin, sizeof index);
+    do {
+        block.offset[0] = block.offset[1] = block.param = 0;
+        for (k = 0; k < outer; ++k) {
+            block.offset[0] += index[k] * op->loops[k].stride[0];
+            block.offset[1] += index[k] * op->loops[k].stride[1];
+            block.param += param_step(&op->loops[k], index[k]);
+        }
+        if (op->rank > 1)
+            run_rows(walk, block, rows, begin[op->rank - 2], end[op->rank - 2], cols, begin[op->rank - 1], end[op->rank - 1]);
+        else
+            run_rows(walk, block, rows, 0, 1, cols, begin[0], end[0]);
+        for (k = outer - 1; k >= 0; --k) {
+            if (++index[k] < end[k]) break;
+            index[k] = begin[k];
+        }
+    } while (k >= 0);
+}

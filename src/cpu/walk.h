@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* Walks the loops of an operation, or a part of them, and feeds the kernels. */
+#ifndef CLQ_CPU_WALK_H
+#define CLQ_CPU_WALK_H
+
+#include "cpu/cpu_ops.h"
+
+struct clq_walk {
+    const struct clq_op *op;
+    const struct clq_cpu_ops *ops;
+    int32_t loop;       /* this loop runs from begin to end, the others over their whole extents */
+    int64_t begin, end; /* begin < end */
+    float *lo, *hi;     /* minmax: results, indexed by parameter */
+    int64_t counts[3];  /* += */
+    struct clq_error_sums *sums;
+};
+
+void clq_walk_run(struct clq_walk *walk);
+
+#endif

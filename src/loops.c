@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/* Loops of an operation: one for each dimension, in memory order, neighbours merged. */
+#include "config.h"
+
+#include "loops.h"
+
+#include <string.h>
+
+/* Parameters are contiguous arrays of the shape that the scheme gives them: the stride of dimension `i` in it, and how many indices share
+   an entry. */
+static void set_param_stride(struct clq_loop *loop, int32_t i, const struct clq_scheme_info *info)
+{
+    loop->param_stride = 0;
+    loop->group = 1;
+    if (!info || info->scheme.granularity == CLQ_PER_TENSOR) return;
+    if (info->scheme.granularity == CLQ_PER_CHANNEL) {
+        loop->param_stride = i == info->scheme.axis;
+        return;
+    }
+    if (info->param_shape[i] == 1) return; /* one group or one element: always entry 0 */
+    loop->param_stride = 1;
+    for (int32_t k = i + 1; k < info->param_rank; ++k)
+        loop->param_stride *= info->param_shape[k];
+    if (i == info->scheme.axis) loop->group = info->scheme.group_size;
+}
+
+static uint64_t magnitude(int64_t stride)
+{
+    return stride < 0 ? -(uint64_t)stride : (uint64_t)stride;
+}
+
+/* Outermost first means larger strides of the leading operand first, then of the other. */
+static bool is_outside(const struct clq_loop *a, const struct clq_loop *b, int leader)
+{
+    const uint64_t a_leader = magnitude(a->stride[leader]), b_leader = magnitude(b->stride[leader]);
+    if (a_leader != b_leader) return a_leader > b_leader;
+    return magnitude(a->stride[1 - leader]) > magnitude(b->stride[1 - leader]);
+}
+
+/* Makes one loop of two neighbours if every operand and the parameters move alike. */
+static bool merge(struct clq_loop *outer, const struct clq_loop *inner)
+{
+    for (int k = 0; k < 2; ++k)
+        if (outer->stride[k] != inner->stride[k] * inner->extent) return false;
+    if (inner->param_stride == 0) {
+        /* The inner index does not matter: inner->extent elements share what one shared. */
+        outer->group = outer->param_stride == 0 ? 1 : outer->group * inner->extent;
+    } else {
+        if (outer->group != 1 || inner->extent % inner->group != 0) return false;
+        if (outer->param_stride != inner->extent / inner->group * inner->param_stride) return false;
+        outer->param_stride = inner->param_stride;
+        outer->group = inner->group;
+    }
+    outer->extent *= inner->extent;
+    memcpy(outer->stride, inner->stride, sizeof outer->stride);
+    return true;
+}
+
+void clq_set_loops(struct clq_op *op, const struct clq_operand *a, const struct clq_operand *b, const struct clq_operand *leader,
+                   const struct clq_scheme_info *info)
+{
+    const clq_tensor *x = a->tensor;
+    const int lead = leader == a ? 0 : 1;
+    int32_t n = 0, merged = 0;
+
+    for (int32_t i = 0; i < x->rank; ++i) {
+        struct clq_loop loop = {.extent = x->shape[i], .stride = {x->strides[i], b ? b->tensor->strides[i] : x->strides[i]}};
+        int32_t at = n;
+        if (loop.extent == 1) continue;
+        set_param_stride(&loop, i, info);
+        /* A contiguous leader is in order already, and a 4-bit one always is. */
+        for (; !leader->contiguous && at > 0 && is_outside(&loop, &op->loops[at - 1], lead); --at)
+            op->loops[at] = op->loops[at - 1];
+        op->loops[at] = loop;
+        ++n;
+    }
+    for (int32_t i = 1; i < n; ++i)
+        if (!merge(&op->loops[merged], &op->loops[i])) op->loops[++merged] = op->loops[i];
+    if (n == 0) op->loops[0] = (struct clq_loop){.extent = 1, .stride = {1, 1}, .group = 1};
+    op->rank = n == 0 ? 1 : merged + 1;
+    op->count = a->count;
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* Checks of schemes and of the scales and zero points that go with them. */
+#include "config.h"
+
+#include "scheme.h"
+
+#include "base/alloc.h"
+#include "base/fp_mode.h"
+#include "base/util.h"
+#include <stdio.h>
+#include <string.h>
+
+#define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
+
+static const struct {
+    int32_t qmin, qmax;
+} type_range[] = {
+    [CLQ_S8] = {-128, 127}, [CLQ_U8] = {0, 255}, [CLQ_S4] = {-8, 7}, [CLQ_U4] = {0, 15}, [CLQ_S16] = {-32768, 32767}, [CLQ_U16] = {0, 65535},
+};
+
+static clq_status check_enumerators(const struct clq_call *call, const clq_scheme *scheme)
+{
+    if ((uint32_t)scheme->dtype > CLQ_S64 || !((CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32)) & CLQ_DTYPES(scheme->dtype)))
+        return FAIL(CLQ_ERROR_DTYPE, "%s: scheme.dtype = %s (%d), must be s8, u8, s4, u4, s16, u16 or s32", call->name,
+                    clq_dtype_name(scheme->dtype), (int)scheme->dtype);
+    if ((uint32_t)scheme->symmetry > CLQ_POWER_OF_TWO)
+        return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: scheme.symmetry = %d, must be 0 to %d", call->name, (int)scheme->symmetry,
+                    CLQ_POWER_OF_TWO);
+    if ((uint32_t)scheme->granularity > CLQ_PER_GROUP)
+        return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: scheme.granularity = %d, must be 0 to %d", call->name, (int)scheme->granularity,
+                    CLQ_PER_GROUP);
+    if ((uint32_t)scheme->quotient > CLQ_RECIPROCAL)
+        return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: scheme.quotient = %d, must be 0 to %d", call->name, (int)scheme->quotient, CLQ_RECIPROCAL);
+    if (scheme->granularity == CLQ_PER_GROUP && scheme->group_size < 1)
+        return FAIL(CLQ_ERROR_SHAPE, "%s: scheme.group_size = %lld, at least 1", call->name, (long long)scheme->group_size);
+    return CLQ_OK;
+}
+
+/* numerics of the fixed zero point z, P and the range [z - P, z + P]; see clq_qparams_from_range(). */
+static clq_status set_symmetric(const struct clq_call *call, int32_t qmin, int32_t qmax, struct clq_scheme_info *info)
+{
+    const bool is_unsigned = type_range[info->scheme.dtype].qmin == 0;
+    const int32_t z = is_unsigned ? (qmin + qmax + 1) >> 1 : 0;
+    const int32_t below = z - qmin, above = qmax - z, p = below < above ? below : above;
+    info->fixed_zero_point = true;
+    info->zero_point = z;
+    info->rule = (struct clq_range_rule){.symmetric = true, .zero_point = z, .qmin = qmin, .qmax = qmax};
+    if (info->scheme.symmetry == CLQ_SYMMETRIC_FULL) {
+        if (below - above != 0 && below - above != 1)
+            return FAIL(CLQ_ERROR_PARAMETER, "%s: scheme.qmin = %d, qmax = %d: symmetric full range needs as many values below %d as above, or one more",
+                        call->name, (int)qmin, (int)qmax, (int)z);
+        info->rule.step = (float)(qmax - qmin) * 0.5f;
+        return CLQ_OK;
+    }
+    if (p < 1)
+        return FAIL(CLQ_ERROR_PARAMETER, "%s: scheme.qmin = %d, qmax = %d: a symmetric range needs values on both sides of %d", call->name,
+                    (int)qmin, (int)qmax, (int)z);
+    info->rule.step = (float)p;
+    info->rule.power_of_two = info->scheme.symmetry == CLQ_POWER_OF_TWO;
+    info->qmin = z - p;
+    info->qmax = z + p;
+    return CLQ_OK;
+}
+
+clq_status clq_check_scheme(const struct clq_call *call, const clq_scheme *scheme, struct clq_scheme_info *info)
+{
+    int32_t qmin, qmax;
+    CLQ_TRY(check_enumerators(call, scheme));
+    info->scheme = *scheme;
+    info->zero_point = 0;
+    info->fixed_zero_point = false;
+    if (scheme->dtype == CLQ_S32) {
+        if (scheme->qmin != 0 || scheme->qmax != 0)
+            return FAIL(CLQ_ERROR_PARAMETER, "%s: scheme.qmin = %d, qmax = %d, must both be 0 for s32", call->name, (int)scheme->qmin,
+                        (int)scheme->qmax);
+        info->fixed_zero_point = true;
+        info->qmin = INT32_MIN;
+        info->qmax = INT32_MAX;
+        return CLQ_OK;
+    }
+    qmin = scheme->qmin;
+    qmax = scheme->qmax;
+    if (qmin == 0 && qmax == 0) {
+        qmin = type_range[scheme->dtype].qmin;
+        qmax = type_range[scheme->dtype].qmax;
+    }
+    if (qmin < type_range[scheme->dtype].qmin || qmax > type_range[scheme->dtype].qmax || qmin >= qmax)
+        return FAIL(CLQ_ERROR_PARAMETER, "%s: scheme.qmin = %d, qmax = %d, must satisfy %d <= qmin < qmax <= %d", call->name, (int)qmin, (int)qmax,
+                    (int)type_range[scheme->dtype].qmin, (int)type_range[scheme->dtype].qmax);
+    info->qmin = qmin;
+    info->qmax = qmax;
+    if (scheme->symmetry != CLQ_ASYMMETRIC) return set_symmetric(call, qmin, qmax, info);
+    info->rule = (struct clq_range_rule){.qmin = qmin, .qmax = qmax};
+    return CLQ_OK;
+}
+
+clq_status clq_fit_scheme(const struct clq_call *call, const clq_tensor *x, const char *name, struct clq_scheme_info *info)
+{
+    clq_scheme *scheme = &info->scheme;
+    const int32_t axis = scheme->axis < 0 ? scheme->axis + x->rank : scheme->axis;
+    info->param_rank = 0;
+    info->param_count = 1;
+    if (scheme->granularity == CLQ_PER_TENSOR) return CLQ_OK;
+    if (axis < 0 || axis >= x->rank)
+        return FAIL(CLQ_ERROR_SHAPE, "%s: scheme.axis = %d, must be -%d to %d for %s.rank = %d", call->name, (int)scheme->axis, (int)x->rank,
+                    (int)x->rank - 1, name, (int)x->rank);
+    scheme->axis = axis;
+    if (scheme->granularity == CLQ_PER_CHANNEL) {
+        info->param_rank = 1;
+        info->param_shape[0] = info->param_count = x->shape[axis];
+        return CLQ_OK;
+    }
+    info->param_rank = x->rank;
+    for (int32_t i = 0; i < x->rank; ++i) {
+        info->param_shape[i] = i == axis ? clq_ceil_div(x->shape[i], scheme->group_size) : x->shape[i];
+        info->param_count *= info->param_shape[i]; /* at most the number of elements, or of those of a tensor with no 0 among its extents */
+    }
+    return CLQ_OK;
+}
+
+clq_status clq_check_param(const struct clq_call *call, const char *name, const clq_tensor *tensor, clq_dtype dtype,
+                           const struct clq_scheme_info *info, struct clq_param *param)
+{
+    param->data = param->copy = NULL;
+    CLQ_TRY(clq_check_tensor(call, name, tensor, CLQ_DTYPES(dtype), &param->operand));
+    if (info->scheme.granularity == CLQ_PER_TENSOR && tensor->rank == 1 && tensor->shape[0] == 1) return CLQ_OK;
+    if (tensor->rank != info->param_rank)
+        return FAIL(CLQ_ERROR_SHAPE, "%s: %s.rank = %d, must be %d", call->name, name, (int)tensor->rank, (int)info->param_rank);
+    for (int32_t i = 0; i < tensor->rank; ++i)
+        if (tensor->shape[i] != info->param_shape[i])
+            return FAIL(CLQ_ERROR_SHAPE, "%s: %s.shape[%d] = %lld, must be %lld", call->name, name, (int)i, (long long)tensor->shape[i],
+                        (long long)info->param_shape[i]);
+    return CLQ_OK;
+}
+
+/* Copies 4-byte values between the view, in index order, and a contiguous array. */
+static void copy_values(const struct clq_operand *operand, char *array, bool to_array)
+{
+    const clq_tensor *tensor = operand->tensor;
+    int64_t index[CLQ_MAX_RANK] = {0}, at = 0;
+    for (int64_t i = 0; i < operand->count; ++i) {
+        char *value = operand->data + 4 * at;
+        memcpy(to_array ? array + 4 * i : value, to_array ? value : array + 4 * i, 4);
+        for (int32_t k = tensor->rank - 1; k >= 0; --k) {
+            at += tensor->strides[k];
+            if (++index[k] < tensor->shape[k]) break;
+            at -= tensor->strides[k] * tensor->shape[k];
+            index[k] = 0;
+        }
+    }
+}
+
+clq_status clq_param_room(const struct clq_call *call, struct clq_param *param)
+{
+    const struct clq_operand *operand = &param->operand;
+    if (!operand->tensor) return CLQ_OK;
+    if (operand->contiguous && (uintptr_t)operand->data % 4 == 0) {
+        param->data = operand->data;
+    } else if (operand->count == 1) {
+        param->data = &param->inline_value;
+    } else {
+        param->data = param->copy = clq_alloc(&call->context->allocator, operand->count, 4);
+        if (!param->copy)
+            return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for a copy of %s, %lld values", call->name, operand->name, (long long)operand->count);
+    }
+    return CLQ_OK;
+}
+
+clq_status clq_param_load(const struct clq_call *call, struct clq_param *param)
+{
+    CLQ_TRY(clq_param_room(call, param));
+    if (param->operand.tensor && param->data != param->operand.data) copy_values(&param->operand, param->data, true);
+    return CLQ_OK;
+}
+
+void clq_param_store(struct clq_param *param)
+{
+    if (param->operand.tensor && param->data != param->operand.data) copy_values(&param->operand, param->data, false);
+}
+
+void clq_param_free(const struct clq_call *call, struct clq_param *param)
+{
+    clq_dealloc(&call->context->allocator, param->copy);
+    param->copy = NULL;
+}
+
+/* Writes "scale[2][0]" for the parameter number `at`. */
+static void name_element(const struct clq_operand *operand, int64_t at, char *text, size_t size_bytes)
+{
+    const clq_tensor *tensor = operand->tensor;
+    int64_t index[CLQ_MAX_RANK];
+    size_t n;
+    for (int32_t k = tensor->rank - 1; k >= 0; --k) {
+        index[k] = at % tensor->shape[k];
+        at /= tensor->shape[k];
+    }
+    n = (size_t)snprintf(text, size_bytes, "%s", operand->name);
+    for (int32_t k = 0; k < tensor->rank && n < size_bytes; ++k)
+        n += (size_t)snprintf(text + n, size_bytes - n, "[%lld]", (long long)index[k]);
+}
+
+/* In a range of positive floats the bits are ordered as the values, and NaN and negative values lie outside: one comparison. */
+static bool is_scale(float s)
+{
+    uint32_t bits;
+    memcpy(&bits, &s, sizeof bits);
+    return bits - 0x0d800000u <= 0x71800000u - 0x0d800000u; /* 2^-100, 2^100 */
+}
+
+static clq_status check_scales(const struct clq_call *call, const struct clq_param *param)
+{
+    const float *scale = param->data;
+    bool good = true;
+    for (int64_t i = 0; i < param->operand.count; ++i)
+        good &= is_scale(scale[i]);
+    for (int64_t i = 0; !good; ++i)
+        if (!is_scale(scale[i])) {
+            char name[256];
+            name_element(&param->operand, i, name, sizeof name);
+            return FAIL(CLQ_ERROR_PARAMETER, "%s: %s = %g, must be 2^-100 to 2^100", call->name, name, (double)scale[i]);
+        }
+    return CLQ_OK;
+}
+
+static clq_status check_zero_points(const struct clq_call *call, const struct clq_param *param, int32_t least, int32_t greatest)
+{
+    const int32_t *zero_point = param->data;
+    bool good = true;
+    for (int64_t i = 0; i < param->operand.count; ++i)
+        good &= (zero_point[i] >= least) & (zero_point[i] <= greatest);
+    for (int64_t i = 0; !good; ++i)
+        if (zero_point[i] < least || zero_point[i] > greatest) {
+            char name[256];
+            name_element(&param->operand, i, name, sizeof name);
+            return FAIL(CLQ_ERROR_PARAMETER, "%s: %s = %d, must be %d to %d", call->name, name, (int)zero_point[i], (int)least, (int)greatest);
+        }
+    return CLQ_OK;
+}
+
+static clq_status load_zero_point(const struct clq_call *call, const clq_tensor *tensor, const struct clq_scheme_info *info, struct clq_param *param)
+{
+    const int32_t least = info->fixed_zero_point ? info->zero_point : info->qmin;
+    const int32_t greatest = info->fixed_zero_point ? info->zero_point : info->qmax;
+    if (tensor->dtype == CLQ_DTYPE_NONE) {
+        *param = (struct clq_param){.data = NULL};
+        if (info->zero_point < least || info->zero_point > greatest)
+            return FAIL(CLQ_ERROR_PARAMETER, "%s: zero_point is absent, which means 0, must be %d to %d", call->name, (int)least, (int)greatest);
+        return CLQ_OK;
+    }
+    CLQ_TRY(clq_check_param(call, "zero_point", tensor, CLQ_S32, info, param));
+    CLQ_TRY(clq_param_load(call, param));
+    return check_zero_points(call, param, least, greatest);
+}
+
+clq_status clq_load_qparams(const struct clq_call *call, const clq_qparams *params, const struct clq_scheme_info *info, struct clq_param *scale,
+                            struct clq_param *zero_point)
+{
+    clq_fp_mode mode;
+    clq_status status;
+    zero_point->copy = NULL;
+    CLQ_TRY(clq_check_param(call, "scale", &params->scale, CLQ_F32, info, scale));
+    CLQ_TRY(clq_param_load(call, scale));
+    mode = clq_fp_mode_enter(); /* an error text may hold a NaN */
+    status = check_scales(call, scale);
+    clq_fp_mode_leave(mode);
+    if (status == CLQ_OK) status = load_zero_point(call, &params->zero_point, info, zero_point);
+    if (status != CLQ_OK) {
+        clq_param_free(call, scale);
+        clq_param_free(call, zero_point);
+    }
+    return status;
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * clq_quantize() and clq_dequantize() on every table and number of threads against the reference: all types, schemes, granularities, axes
+ * and layouts, floating-point modes of the caller, buffers.
+ */
+#include "config.h"
+
+#include "reference.h"
+#include "test_support.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const clq_dtype float_dtypes[] = {CLQ_F32, CLQ_F16, CLQ_BF16};
+static const clq_dtype quantized_dtypes[] = {CLQ_S8, CLQ_U8, CLQ_S4, CLQ_U4, CLQ_S16, CLQ_U16, CLQ_S32};
+
+/* What each operand is for decides where it is put. */
+enum { SLOT_X, SLOT_Q, SLOT_SCALE, SLOT_ZERO_POINT, SLOT_COUNTS, SLOT_Y };
+
+/* One quantization and the way back. */
+struct trial {
+    struct test_tensor x, q, scale, zero_point, counts, y;
+    clq_qparams params, expected_params;
+    struct ref_scheme resolved;
+    bool counted, has_zero_point;
+};
+
+/* ---- making a trial */
+
+/* A range inside the type's that the symmetry accepts. */
+static void random_range(struct test_random *random, clq_scheme *scheme)
+{
+    int64_t least, most, low, high;
+
+    ref_type_range(scheme->dtype, &least, &most);
+    if (least < 0 && scheme->symmetry == CLQ_SYMMETRIC_FULL) {
+        low = -test_between(random, 1, -least);
+        high = -low - test_between(random, 0, 1);
+        if (high > most) high = most;
+    } else if (least < 0 && scheme->symmetry != CLQ_ASYMMETRIC) {
+        low = -test_between(random, 1, -least);
+        high = test_between(random, 1, most);
+    } else {
+        low = test_between(random, least, most - 2);
+        high = test_between(random, low + 2, most);
+    }
+    if (low == 0 && high == 0) return;
+    scheme->qmin = (int32_t)low;
+    scheme->qmax = (int32_t)high;
+}
+
+static int64_t random_zero_point(struct test_random *random, const clq_scheme *scheme, const struct ref_scheme *resolved)
+{
+    if (resolved->symmetric || scheme->dtype == CLQ_S32) return resolved->zero_point;
+    if (test_chance(random, 4)) return resolved->qmin;
+    if (test_chance(random, 3)) return resolved->qmax;
+    return test_between(random, resolved->qmin, resolved->qmax);
+}
+
+static void fill_params(struct trial *trial, struct test_random *random)
+{
+    const clq_tensor *const scale = &trial->scale.view;
+    int64_t index[CLQ_MAX_RANK] = {0};
+
+    if (ref_elements(scale->rank, scale->shape) > 0) {
+        do {
+            ref_set(scale, index, test_random_scale(random));
+            if (trial->has_zero_point)
+                ref_set(&trial->zero_point.view, index, (uint64_t)random_zero_point(random, &trial->params.scheme, &trial->resolved));
+        } while (ref_next(scale->rank, scale->shape, index));
+    }
+    test_tensor_sync(&trial->scale);
+    test_tensor_sync(&trial->zero_point);
+}
+
+/* Values that are hard for the very scale and zero point of their element. */
+static void fill_x(struct trial *trial, struct test_random *random)
+{
+    const clq_tensor *const x = &trial->x.view;
+    int64_t index[CLQ_MAX_RANK] = {0};
+    uint32_t s;
+    int64_t z;
+
+    if (ref_elements(x->rank, x->shape) == 0) return;
+    do {
+        ref_params_at(&trial->params, &trial->resolved, x->rank, index, &s, &z);
+        const uint32_t value = test_random_value(random, s, z, trial->resolved.lowest, trial->resolved.highest);
+        ref_set(x, index, ref_cast(CLQ_F32, x->dtype, value));
+    } while (ref_next(x->rank, x->shape, index));
+    test_tensor_sync(&trial->x);
+}
+
+static enum test_layout random_layout(struct test_random *random, bool is_input)
+{
+    if (test_chance(random, 3)) return TEST_CONTIGUOUS;
+    return (enum test_layout)test_between(random, 0, is_input ? TEST_BROADCAST : TEST_MIXED);
+}
+
+/* Everything but the scheme and the shape is drawn. */
+static void make_trial(struct trial *trial, struct test_random *random, clq_dtype dtype, const clq_scheme *scheme, int32_t rank, const int64_t *shape)
+{
+    static const int64_t one = 1, three = 3;
+    int64_t param_shape[CLQ_MAX_RANK];
+    int32_t param_rank;
+
+    memset(trial, 0, sizeof *trial);
+    trial->params.scheme = *scheme;
+    ref_scheme_resolve(scheme, &trial->resolved);
+    ref_scheme_shape(scheme, rank, shape, &param_rank, param_shape);
+    if (scheme->granularity == CLQ_PER_TENSOR && test_chance(random, 2)) {
+        param_rank = 1;
+        param_shape[0] = one;
+    }
+    test_tensor_make(&trial->x, random, SLOT_X, dtype, rank, shape, random_layout(random, true));
+    test_tensor_make(&trial->q, random, SLOT_Q, scheme->dtype, rank, shape, random_layout(random, false));
+    test_tensor_make(&trial->y, random, SLOT_Y, float_dtypes[test_between(random, 0, 2)], rank, shape, random_layout(random, false));
+    test_tensor_make(&trial->scale, random, SLOT_SCALE, CLQ_F32, param_rank, param_shape, random_layout(random, true));
+    test_tensor_make(&trial->zero_point, random, SLOT_ZERO_POINT, CLQ_S32, param_rank, param_shape, random_layout(random, true));
+    test_tensor_make(&trial->counts, random, SLOT_COUNTS, CLQ_S64, 1, &three, TEST_CONTIGUOUS);
+    trial->counted = test_chance(random, 2);
+    /* Without a zero point 0 must be allowed. */
+    trial->has_zero_point = test_chance(random, 2) || (!trial->resolved.symmetric && trial->resolved.zero_point != 0);
+    trial->params.scale = trial->scale.view;
+    if (trial->has_zero_point) trial->params.zero_point = trial->zero_point.view;
+    fill_params(trial, random);
+    fill_x(trial, random);
+    trial->expected_params = trial->params;
+}
+
+static void free_trial(struct trial *trial)
+{
+    test_tensor_free(&trial->x);
+    test_tensor_free(&trial->q);
+    test_tensor_free(&trial->y);
+    test_tensor_free(&trial->scale);
+    test_tensor_free(&trial->zero_point);
+    test_tensor_free(&trial->counts);
+}
+
+/* ---- running a trial */
+
+static void compute_expected(struct trial *trial)
+{
+    int64_t counts[3], index[1] = {0};
+
+    ref_quantize(&trial->x.view, &trial->params, &trial->q.expected, counts);
+    ref_dequantize(&trial->q.expected, &trial->params, &trial->y.expected);
+    for (; trial->counted && index[0] < 3; index[0]++)
+        ref_set(&trial->counts.expected, index, (uint64_t)counts[index[0]]);
+}
+
+static void run_trial(struct trial *trial, clq_context *context, enum test_mode mode)
+{
+    clq_status status;
+
+    test_tensor_reset(&trial->q);
+    test_tensor_reset(&trial->y);
+    test_tensor_reset(&trial->counts);
+    test_mode_set(mode);
+    status = clq_quantize(context, &trial->x.view, &trial->params, &trial->q.view, trial->counted ? &trial->counts.view : NULL);
+    test_mode_end(mode);
+    TEST_OK(context, status);
+    test_tensor_compare(&trial->q, "q");
+    test_tensor_compare(&trial->counts, "counts");
+
+    test_mode_set(mode);
+    status = clq_dequantize(context, &trial->q.view, &trial->params, &trial->y.view);
+    test_mode_end(mode);
+    TEST_OK(context, status);
+    test_tensor_compare(&trial->y, "y");
+
+    test_tensor_compare(&trial->x, "x (an input)");
+    test_tensor_compare(&trial->scale, "scale (an input)");
+    test_tensor_compare(&trial->zero_point, "zero_point (an input)");
+    TEST_CHECK(memcmp(&trial->params, &trial->expected_params, sizeof trial->params) == 0, "the parameters' struct was written");
+}
+
+static void try_everywhere(struct trial *trial, struct test_random *random, struct test_place *places, int32_t place_count)
+{
+    test_note("seed %" PRIu64 ", %s; x %s; q %s; y %s; scale %s; zero_point %s; %s", random->seed, test_describe_scheme(&trial->params.scheme),
+              test_describe(&trial->x.view), test_describe(&trial->q.view), test_describe(&trial->y.view), test_describe(&trial->params.scale),
+              trial->has_zero_point ? test_describe(&trial->params.zero_point) : "none", trial->counted ? "counted" : "not counted");
+    compute_expected(trial);
+    for (int32_t i = 0; i < place_count; i++) {
+        const enum test_mode mode = (enum test_mode)test_between(random, 0, TEST_MODES - 1);
+        test_note_place("[%s, mode %d]", places[i].name, (int)mode);
+        run_trial(trial, places[i].context, mode);
+    }
+    test_note_place("%s", "");
+}
+
+static void try_scheme(struct test_random *random, struct test_place *places, int32_t place_count, clq_dtype dtype, const clq_scheme *scheme, int32_t rank,
+                       const int64_t *shape)
+{
+    struct trial trial;
+
+    make_trial(&trial, random, dtype, scheme, rank, shape);
+    try_everywhere(&trial, random, places, place_count);
+    free_trial(&trial);
+}
+
+static int64_t random_group_size(struct test_random *random, int64_t extent)
+{
+    switch (test_between(random, 0, 4)) {
+    case 0: return 1;
+    case 1: return extent + test_between(random, 0, 3) + (extent == 0);
+    case 2: return test_chance(random, 8) ? INT64_MAX : 32;
+    default: return test_between(random, 1, extent < 40 ? extent + 1 : 40);
+    }
+}
+
+static void random_axis(struct test_random *random, clq_scheme *scheme, int32_t rank, const int64_t *shape)
+{
+    const int32_t axis = (int32_t)test_between(random, 0, rank > 0 ? rank - 1 : 0);
+
+    if (rank == 0) return;
+    scheme->axis = test_chance(random, 2) ? axis : axis - rank;
+    scheme->group_size = random_group_size(random, shape[axis]);
+}
+
+/* ---- tests */
+
+/* Every combination of types and schemes, on random shapes. The loop runs over float types and quantized types. */
+START_TEST(combinations)
+{
+    struct test_random random = test_random_start(20 + (uint64_t)_i);
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, false);
+    const int64_t repeats = test_amount(24, 1);
+
+    for (int64_t repeat = 0; repeat < repeats; repeat++) {
+        for (int32_t kind = 0; kind < 4 * 3 * 2; kind++) {
+            int64_t shape[CLQ_MAX_RANK];
+            clq_scheme scheme = {.dtype = quantized_dtypes[_i / 3],
+                                 .symmetry = (clq_symmetry)(kind % 4),
+                                 .granularity = (clq_granularity)(kind / 4 % 3),
+                                 .quotient = (clq_quotient)(kind / 12)};
+            const int32_t rank = (int32_t)test_between(&random, scheme.granularity == CLQ_PER_TENSOR ? 0 : 1, test_chance(&random, 4) ? CLQ_MAX_RANK : 4);
+            test_random_shape(&random, rank, test_chance(&random, 6) ? 3000 : 300, true, shape);
+            random_axis(&random, &scheme, rank, shape);
+            if (scheme.dtype != CLQ_S32 && test_chance(&random, 3)) random_range(&random, &scheme);
+            try_scheme(&random, places, place_count, float_dtypes[_i % 3], &scheme, rank, shape);
+        }
+    }
+    test_places_close(places, place_count);
+}
+END_TEST
+
+/* Shapes that meet the sizes of tiles, of parts for threads and of groups in all ways. */
+static const struct {
+    int32_t rank;
+    int64_t shape[CLQ_MAX_RANK];
+    clq_granularity granularity;
+    int32_t axis;
+    int64_t group_size;
+} long_shapes[] = {
+    {1, {5001}, CLQ_PER_GROUP, 0, 2049},
+    {2, {3, 5001}, CLQ_PER_GROUP, 1, 2500},
+    {2, {3, 5001}, CLQ_PER_GROUP, 1, 4999},
+    {2, {3, 4099}, CLQ_PER_GROUP, 1, 64},
+    {2, {3, 4099}, CLQ_PER_GROUP, 0, 2},
+    {2, {2500, 3}, CLQ_PER_GROUP, 0, 2049},
+    {2, {2500, 3}, CLQ_PER_GROUP, 0, 7},
+    {2, {2500, 3}, CLQ_PER_GROUP, 1, 2},
+    {2, {3, 5001}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {3, 5001}, CLQ_PER_CHANNEL, 0, 0},
+    {2, {5001, 3}, CLQ_PER_CHANNEL, -1, 0},
+    {2, {131, 67}, CLQ_PER_CHANNEL, -2, 0},
+    {3, {3, 2200, 2}, CLQ_PER_GROUP, 1, 2100},
+    {3, {2, 3, 2111}, CLQ_PER_CHANNEL, 1, 0},
+    {3, {65, 3, 33}, CLQ_PER_CHANNEL, 1, 0},
+    {3, {33, 65, 5}, CLQ_PER_GROUP, 1, 32},
+    {4, {3, 17, 9, 11}, CLQ_PER_GROUP, 2, 4},
+    {4, {5, 7, 16, 16}, CLQ_PER_CHANNEL, 1, 0},
+    {8, {2, 3, 2, 3, 2, 3, 2, 9}, CLQ_PER_GROUP, -4, 2},
+    {8, {2, 3, 2, 3, 2, 3, 2, 9}, CLQ_PER_CHANNEL, 5, 0},
+    {0, {0}, CLQ_PER_TENSOR, 0, 0},
+    {2, {71, 131}, CLQ_PER_TENSOR, 0, 0},
+};
+
+START_TEST(tiles)
+{
+    struct test_random random = test_random_start(60 + (uint64_t)_i);
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, false);
+    const int64_t repeats = test_amount(4, 1);
+
+    for (int64_t repeat = 0; repeat < repeats * (int64_t)TEST_COUNT_OF(quantized_dtypes); repeat++) {
+        const clq_dtype dtype = quantized_dtypes[repeat % (int64_t)TEST_COUNT_OF(quantized_dtypes)];
+        const clq_scheme scheme = {.dtype = dtype,
+                                   .symmetry = (clq_symmetry)test_between(&random, 0, 3),
+                                   .granularity = long_shapes[_i].granularity,
+                                   .quotient = (clq_quotient)test_between(&random, 0, 1),
+                                   .axis = long_shapes[_i].axis,
+                                   .group_size = long_shapes[_i].group_size};
+        if (test_quick() && !test_chance(&random, 4)) continue;
+        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, long_shapes[_i].rank, long_shapes[_i].shape);
+    }
+    test_places_close(places, place_count);
+}
+END_TEST
+
+/* Enough elements for several threads to get parts of them. */
+static const struct {
+    int32_t rank;
+    int64_t shape[CLQ_MAX_RANK];
+    clq_granularity granularity;
+    int32_t axis;
+    int64_t group_size;
+} large_shapes[] = {
+    {1, {327700}, CLQ_PER_TENSOR, 0, 0},
+    {1, {393217}, CLQ_PER_GROUP, 0, 31},
+    {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0},
+    {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001},
+    {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {131077, 3}, CLQ_PER_GROUP, 0, 1000},
+    {3, {5, 257, 259}, CLQ_PER_CHANNEL, 1, 0},
+    {3, {257, 5, 259}, CLQ_PER_GROUP, 2, 32},
+    {2, {577, 571}, CLQ_PER_TENSOR, 0, 0},
+};
+
+START_TEST(threads)
+{
+    struct test_random random = test_random_start(90 + (uint64_t)_i);
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, true);
+    const int64_t repeats = test_amount(6, 1);
+    int64_t tasks = 0;
+
+    for (int64_t repeat = 0; repeat < repeats; repeat++) {
+        const clq_scheme scheme = {.dtype = quantized_dtypes[test_between(&random, 0, 6)],
+                                   .symmetry = (clq_symmetry)test_between(&random, 0, 3),
+                                   .granularity = large_shapes[_i].granularity,
+                                   .quotient = (clq_quotient)test_between(&random, 0, 1),
+                                   .axis = large_shapes[_i].axis,
+                                   .group_size = large_shapes[_i].group_size};
+        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank, large_shapes[_i].shape);
+    }
+    for (int32_t i = 0; i < place_count; i++)
+        tasks += atomic_load(&places[i].hook.tasks);
+    TEST_CHECK(tasks >= 2 * repeats, "these sizes must keep several threads busy");
+    test_places_close(places, place_count);
+}
+END_TEST
+
+/* The pair on which division and reciprocal part, at every place of a vector. */
+START_TEST(frozen_pair)
+{
+    static const struct {
+        clq_dtype dtype;
+        clq_quotient quotient;
+        float x;
+        int expected;
+    } pairs[] = {{CLQ_U8, CLQ_DIVISION, 0.273939937f, 127},
+                 {CLQ_U8, CLQ_RECIPROCAL, 0.273939937f, 128},
+                 {CLQ_S8, CLQ_DIVISION, -0.273939937f, -127},
+                 {CLQ_S8, CLQ_RECIPROCAL, -0.273939937f, -128}};
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, false);
+    const float scale = 0.00214854861f;
+    const int64_t n = 300;
+
+    for (int32_t place = 0; place < place_count; place++) {
+        for (size_t k = 0; k < TEST_COUNT_OF(pairs); k++) {
+            float x[300];
+            int8_t q[300];
+            const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(pairs[k].dtype, q, 1, &n);
+            const clq_qparams params = {.scheme = {.dtype = pairs[k].dtype, .quotient = pairs[k].quotient}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
+            for (int64_t i = 0; i < n; i++)
+                x[i] = pairs[k].x;
+            TEST_OK(places[place].context, clq_quantize(places[place].context, &source, &params, &target, NULL));
+            for (int64_t i = 0; i < n; i++)
+                TEST_CHECK(q[i] == (int8_t)pairs[k].expected, "%s: pair %zu, element %" PRId64 ": got %d, must be %d", places[place].name, k, i, q[i],
+                           pairs[k].expected);
+        }
+    }
+    test_places_close(places, place_count);
+}
+END_TEST
+
+/* NaN gives qmin, infinities the ends, for every zero point of u8. */
+START_TEST(not_numbers)
+{
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, false);
+    const uint32_t specials[] = {0x7fc00000, 0xffc00001, 0x7f800001, 0x7f800000, 0xff800000, 0x7149f2ca, 0xf149f2ca, 0x7f7fffff, 0xff7fffff};
+    const uint8_t expected[] = {3, 3, 3, 250, 3, 250, 3, 250, 3};
+    const int64_t n = 9 * 29, three = 3;
+
+    for (int32_t place = 0; place < place_count; place++) {
+        for (int32_t z = 3; z <= 250; z++) {
+            const float scale = 0.5f;
+            float x[9 * 29];
+            uint8_t q[9 * 29];
+            int64_t counts[3];
+            const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(CLQ_U8, q, 1, &n), tally = clq_tensor_host(CLQ_S64, counts, 1, &three);
+            const clq_qparams params = {.scheme = {.dtype = CLQ_U8, .qmin = 3, .qmax = 250},
+                                        .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL),
+                                        .zero_point = clq_tensor_host(CLQ_S32, &z, 0, NULL)};
+            for (int64_t i = 0; i < n; i++)
+                x[i] = test_float(specials[i % 9]);
+            TEST_OK(places[place].context, clq_quantize(places[place].context, &source, &params, &target, &tally));
+            for (int64_t i = 0; i < n; i++)
+                TEST_CHECK(q[i] == expected[i % 9], "%s, z = %d: x 0x%08x gives %d, must give %d", places[place].name, (int)z, specials[i % 9], q[i], expected[i % 9]);
+            TEST_CHECK(counts[0] == 3 * 29 && counts[1] == 2 * 29 && counts[2] == 4 * 29, "%s: counts %" PRId64 ", %" PRId64 ", %" PRId64, places[place].name,
+                       counts[0], counts[1], counts[2]);
+        }
+    }
+    test_places_close(places, place_count);
+}
+END_TEST
+
+/* Host to buffer, buffer to buffer, buffer to host, each view somewhere in the middle; the buffer of another context. */
+START_TEST(buffers)
+{
+    struct test_random random = test_random_start(110);
+    clq_context *const context = test_context(NULL, 1, NULL, NULL), *const other = test_context("scalar", 1, NULL, NULL);
+    const int64_t repeats = test_amount(200, 20);
+
+    for (int64_t repeat = 0; repeat < repeats; repeat++) {
+        const int64_t shape[2] = {test_between(&random, 1, 20), test_between(&random, 1, 50)}, n = shape[0] * shape[1];
+        const int64_t x_offset = test_between(&random, 0, 100), q_offset = 2 * test_between(&random, 0, 50), scale_offset = test_between(&random, 0, 30);
+        const clq_scheme scheme = {.dtype = quantized_dtypes[test_between(&random, 0, 6)], .granularity = CLQ_PER_CHANNEL, .axis = 0, .symmetry = CLQ_SYMMETRIC};
+        clq_buffer *x_buffer, *q_buffer, *scale_buffer;
+        struct trial trial;
+        clq_qparams params;
+        clq_tensor x, q;
+
+        make_trial(&trial, &random, CLQ_F32, &scheme, 2, shape);
+        compute_expected(&trial);
+        TEST_OK(context, clq_buffer_create(context, (x_offset + n) * 4, &x_buffer));
+        TEST_OK(other, clq_buffer_create(other, ((q_offset + n) * clq_dtype_bits(scheme.dtype) + 7) / 8, &q_buffer));
+        TEST_OK(context, clq_buffer_create(context, (scale_offset + shape[0]) * 4, &scale_buffer));
+        x = clq_tensor_buffer(CLQ_F32, x_buffer, x_offset, 2, shape);
+        q = clq_tensor_buffer(scheme.dtype, q_buffer, q_offset, 2, shape);
+        params = (clq_qparams){.scheme = scheme, .scale = clq_tensor_buffer(CLQ_F32, scale_buffer, scale_offset, 1, shape)};
+        test_note("seed %" PRIu64 ", x %s, q %s", random.seed, test_describe(&x), test_describe(&q));
+        TEST_OK(context, clq_convert(context, &trial.x.view, &x));
+        TEST_OK(other, clq_convert(other, &trial.scale.view, &params.scale));
+        TEST_OK(context, clq_quantize(context, &x, &params, &q, NULL));
+        if (clq_dtype_bits(scheme.dtype) > 4 || trial.q.view.strides[1] == 1) TEST_OK(other, clq_convert(other, &q, &trial.q.view));
+        test_tensor_compare(&trial.q, "q");
+        TEST_OK(other, clq_dequantize(other, &q, &params, &trial.y.view));
+        test_tensor_compare(&trial.y, "y");
+        clq_buffer_free(x_buffer);
+        clq_buffer_free(q_buffer);
+        clq_buffer_free(scale_buffer);
+        free_trial(&trial);
+    }
+    clq_context_free(other);
+    clq_context_free(context);
+    clq_buffer_free(NULL);
+}
+END_TEST
+
+/* Values outside of [qmin, qmax], which no call of ours writes, are dequantized as they are. */
+START_TEST(dequantize_outside_of_range)
+{
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, false);
+    const int64_t n = 256;
+
+    for (int32_t place = 0; place < place_count; place++) {
+        int8_t q[256];
+        float y[256];
+        const float scale = 0.25f;
+        const int32_t z = -3;
+        const clq_tensor source = clq_tensor_host(CLQ_S8, q, 1, &n), target = clq_tensor_host(CLQ_F32, y, 1, &n);
+        const clq_qparams params = {.scheme = {.dtype = CLQ_S8, .qmin = -4, .qmax = 3},
+                                    .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL),
+                                    .zero_point = clq_tensor_host(CLQ_S32, &z, 0, NULL)};
+        for (int i = 0; i < 256; i++)
+            q[i] = (int8_t)(i - 128);
+        TEST_OK(places[place].context, clq_dequantize(places[place].context, &source, &params, &target));
+        for (int i = 0; i < 256; i++)
+            TEST_CHECK(test_bits(y[i]) == test_bits((float)(i - 128 + 3) * 0.25f), "%s: q = %d gives %a", places[place].name, i - 128, y[i]);
+    }
+    test_places_close(places, place_count);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("quantize");
+    TCase *all = test_case(suite, "against the reference"), *known = test_case(suite, "known results");
+
+    tcase_add_loop_test(all, combinations, 0, TEST_COUNT_OF(quantized_dtypes) * 3);
+    tcase_add_loop_test(all, tiles, 0, TEST_COUNT_OF(long_shapes));
+    tcase_add_loop_test(all, threads, 0, TEST_COUNT_OF(large_shapes));
+    tcase_add_test(known, frozen_pair);
+    tcase_add_test(known, not_numbers);
+    tcase_add_test(known, buffers);
+    tcase_add_test(known, dequantize_outside_of_range);
+    return test_run(suite);
+}
