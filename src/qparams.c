@@ -52,8 +52,8 @@ static clq_status run_minmax(const struct clq_call *call, const struct clq_opera
     struct clq_op op;
     clq_status status;
     if (x->count == 0) {
-        memset(lo, 0, (size_t)info->param_count * sizeof *lo);
-        memset(hi, 0, (size_t)info->param_count * sizeof *hi);
+        for (int64_t i = 0; i < info->param_count; ++i)
+            lo[i] = hi[i] = 0.0f;
         return CLQ_OK;
     }
     clq_op_init(&op, CLQ_OP_MINMAX);
