@@ -11,9 +11,8 @@ struct dequantizer {
 };
 
 /* The dequantizer of the vector from column `col` on. */
-INLINE struct dequantizer get_dequantizer(int way, const struct dequantizer *shared, const struct table *table, struct position *at, int64_t col)
+INLINE struct dequantizer get_dequantizer(int way, const struct table *table, struct position *at, int64_t col)
 {
-    if (way == COLUMNS) return (struct dequantizer){as_f32(load32(table->s + col)), load32(table->z + col)};
     if (way == SPLATS) {
         const int64_t p = col / WIDTH >> table->vectors_shift;
         return (struct dequantizer){splat_f32(table->s[p]), splat_s32(table->z[p])};
@@ -24,17 +23,17 @@ INLINE struct dequantizer get_dequantizer(int way, const struct dequantizer *sha
         next_vector(at);
         return p;
     }
-    return *shared;
+    return (struct dequantizer){as_f32(load32(table->s + col)), load32(table->z + col)};
 }
 
 /* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. */
-INLINE void dequantize_quad(struct dequantization k, const char *src, char *dst, int64_t n, const struct dequantizer *p)
+INLINE void dequantize_quad(struct dequantization k, const char *src, char *dst, int64_t n, const struct dequantizer *p, int step)
 {
     vfloat y[4];
     for (int v = 0; v < 4; ++v) {
         const char *at = src + v * WIDTH * int_bytes(k.from);
         const vint q = n == QUAD ? load_int(k.from, at) : load_int_part(k.from, at, part_of_quad(n, v));
-        y[v] = mul_f32(to_f32(k.from == CLQ_INT_S32 ? q : sub_s32(q, p[v].z)), p[v].s);
+        y[v] = mul_f32(to_f32(k.from == CLQ_INT_S32 ? q : sub_s32(q, p[v * step].z)), p[v * step].s);
     }
     if (n == QUAD)
         store_quad(k.to, dst, y);
@@ -42,75 +41,101 @@ INLINE void dequantize_quad(struct dequantization k, const char *src, char *dst,
         store_quad_part(k.to, dst, y, n);
 }
 
-/* The quad from column i on, in all rows of a strip; `n` of its columns are there. */
-INLINE void dequantize_column_quad(struct dequantization k, int way, const struct strip *strip, int64_t i, int64_t n,
-                                   const struct dequantizer *shared, const struct table *table, struct position *at)
+/* The quad from column i on, in all rows of a strip; `n` of its columns are there. Vector v has the dequantizer p[v * step]. */
+INLINE void dequantize_column_quad(struct dequantization k, const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p, int step)
 {
     const char *src = strip->src + i * int_bytes(k.from);
     char *dst = strip->dst + i * float_bytes(k.to);
-    struct dequantizer p[4];
-    for (int v = 0; v < 4; ++v)
-        p[v] = get_dequantizer(way, shared, table, at, i + v * WIDTH);
-    for (int64_t row = way == SHARED ? 1 : strip->rows; row > 0; --row) {
-        dequantize_quad(k, src, dst, n, p);
+#pragma GCC unroll 1
+    for (int64_t row = strip->rows; row > 0; --row) {
+        dequantize_quad(k, src, dst, n, p, step);
         src += strip->src_pitch;
         dst += strip->dst_pitch;
     }
 }
 
-INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *strip, const struct dequantizer *shared,
-                             const struct table *table)
+INLINE void get_dequantizers(struct dequantizer p[4], int way, const struct table *table, struct position *at, int64_t col)
 {
-    const bool overlap = !MASKED_ENDS && way != PERMUTED && way != SPLATS && strip->cols >= QUAD;
-    struct position at = {0};
-    int64_t i = 0;
-    if (way == PERMUTED) at = table->start;
-    while (i + QUAD <= strip->cols) {
-        dequantize_column_quad(k, way, strip, i, QUAD, shared, table, &at);
-        i += QUAD;
-        if (overlap && i < strip->cols && i + QUAD > strip->cols) i = strip->cols - QUAD;
-    }
-    if (i < strip->cols) dequantize_column_quad(k, way, strip, i, strip->cols - i, shared, table, &at);
+    for (int v = 0; v < 4; ++v)
+        p[v] = get_dequantizer(way, table, at, col + v * WIDTH);
 }
 
-/* Each run of a row has its parameters. */
-INLINE void dequantize_runs(struct dequantization k, const struct task *task)
+/* The columns that do not fill a quad; see vector_quantize.h. */
+typedef void (*dequantize_end)(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p);
+
+/* `shared` is that of a run. */
+INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *whole, const struct dequantizer *shared,
+                             const struct table *table, dequantize_end end)
+{
+    const bool overlap = !MASKED_ENDS && (way == RUNS || way == COLUMNS) && whole->cols >= QUAD;
+    struct strip strip = *whole;
+    struct position at = {0};
+    struct dequantizer p[4];
+    int64_t i = 0;
+    if (way == RUNS) strip.rows = 1;
+    if (way == PERMUTED) at = table->start;
+    while (i + QUAD <= strip.cols) {
+        if (way != RUNS) get_dequantizers(p, way, table, &at, i);
+        dequantize_column_quad(k, &strip, i, QUAD, way == RUNS ? shared : p, way != RUNS);
+        i += QUAD;
+        if (overlap && i < strip.cols && i + QUAD > strip.cols) i = strip.cols - QUAD;
+    }
+    if (i == strip.cols) return;
+    if (MASKED_ENDS && way == RUNS) {
+        dequantize_column_quad(k, &strip, i, strip.cols - i, shared, 0);
+        return;
+    }
+    for (int v = 0; way == RUNS && v < 4; ++v)
+        p[v] = *shared;
+    if (way != RUNS) get_dequantizers(p, way, table, &at, i);
+    end(whole, i, strip.cols - i, p);
+}
+
+INLINE void dequantize_runs(struct dequantization k, const struct task *task, const struct table *table, dequantize_end end)
 {
     const struct clq_span *span = &task->span;
-    for (int64_t row = 0; row < span->rows; ++row)
-        for (int64_t col = 0, p = row * span->param_pitch; col < span->cols; col += span->group, ++p) {
-            const struct dequantizer shared = {splat_f32(span->scale[p]), splat_s32(zero_point_at(task, p))};
-            const struct strip strip = span_run(task, row, col, int_bytes(k.from), float_bytes(k.to));
-            dequantize_strip(k, SHARED, &strip, &shared, NULL);
+    for (int64_t row = 0; row < span->rows; ++row) {
+        struct strip strip = get_strip(task, row, int_bytes(k.from), float_bytes(k.to));
+        int64_t p = row * span->param_pitch, left = span->cols;
+        for (int64_t i = 0; left > 0; ++i, ++p) {
+            const struct dequantizer shared = {splat_f32(table ? table->s[i] : span->scale[p]), splat_s32(table ? table->z[i] : zero_point_at(task, p))};
+            strip.cols = clq_min_i64(span->group, left);
+            dequantize_strip(k, RUNS, &strip, &shared, NULL, end);
+            strip.src += strip.cols * int_bytes(k.from);
+            strip.dst += strip.cols * float_bytes(k.to);
+            left -= strip.cols;
         }
-}
-
-INLINE void dequantize_rows(struct dequantization k, int way, const struct task *task, const struct table *table)
-{
-    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
-        const struct strip strip = span_strip(task, row, int_bytes(k.from), float_bytes(k.to));
-        dequantize_strip(k, way, &strip, NULL, table);
     }
 }
 
-INLINE void dequantize_part(int from, int to, const struct task *task, const struct table *table)
+INLINE void dequantize_rows(struct dequantization k, int way, const struct task *task, const struct table *table, dequantize_end end)
 {
-    const struct dequantization k = {from, to};
-    if (!table)
-        dequantize_runs(k, task);
-    else if (table->way == COLUMNS)
-        dequantize_rows(k, COLUMNS, task, table);
-    else if (table->way == SPLATS)
-        dequantize_rows(k, SPLATS, task, table);
-    else
-        dequantize_rows(k, PERMUTED, task, table);
+    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
+        const struct strip strip = get_strip(task, row, int_bytes(k.from), float_bytes(k.to));
+        dequantize_strip(k, way, &strip, NULL, table, end);
+    }
 }
 
+INLINE void dequantize_part(int from, int to, const struct task *task, const struct table *table, dequantize_end end)
+{
+    const struct dequantization k = {from, to};
+    if (!table || table->way == RUNS)
+        dequantize_runs(k, task, table, end);
+    else if (table->way == COLUMNS)
+        dequantize_rows(k, COLUMNS, task, table, end);
+    else if (table->way == SPLATS)
+        dequantize_rows(k, SPLATS, task, table, end);
+    else
+        dequantize_rows(k, PERMUTED, task, table, end);
+}
+
+#define DEQUANTIZE_END(from, to) \
+    static __attribute__((noinline)) void dequantize_end_##from##_##to(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p) { dequantize_column_quad((struct dequantization){CLQ_INT_##from, CLQ_FLOAT_##to}, strip, i, n, p, 1); }
 #define DEQUANTIZE_PART(from, to) \
-    static void dequantize_part_##from##_##to(const struct task *task, const struct table *table) { dequantize_part(CLQ_INT_##from, CLQ_FLOAT_##to, task, table); }
+    static void dequantize_part_##from##_##to(const struct task *task, const struct table *table) { dequantize_part(CLQ_INT_##from, CLQ_FLOAT_##to, task, table, dequantize_end_##from##_##to); }
 #define DEQUANTIZE(from, to) \
     static void dequantize_##from##_##to(const struct clq_span *span) { run_span(span, 0, dequantize_part_##from##_##to, int_bytes(CLQ_INT_##from), float_bytes(CLQ_FLOAT_##to)); }
-#define DEQUANTIZE_BOTH(from, to) DEQUANTIZE_PART(from, to) DEQUANTIZE(from, to)
+#define DEQUANTIZE_BOTH(from, to) DEQUANTIZE_END(from, to) DEQUANTIZE_PART(from, to) DEQUANTIZE(from, to)
 #define DEQUANTIZE_ALL(from) DEQUANTIZE_BOTH(from, F32) DEQUANTIZE_BOTH(from, F16) DEQUANTIZE_BOTH(from, BF16)
 
 /* clang-format off */

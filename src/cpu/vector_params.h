@@ -2,7 +2,7 @@
 /*
  * Part of vector_kernels.h: how the parameters of a span reach the lanes. A kernel works on rows in one of four ways:
  *
- * SHARED    the elements of a run all have the same parameters: they are splat once
+ * RUNS      the elements of a run of any length have the same parameters: they are splat once
  * COLUMNS   each element of a row has its own, taken from a table as the elements are
  * SPLATS    those of a vector have the same: groups of one or two vectors
  * PERMUTED  those of a vector belong to at most four groups: they are taken from a table and permuted
@@ -10,11 +10,11 @@
  * A table holds what a kernel needs of up to TABLE parameters. Rows that share it are worked on a few at a time, so that the parameters of a
  * quad of columns are fetched once for all of them.
  */
-enum { SHARED, COLUMNS, SPLATS, PERMUTED };
+enum { RUNS, COLUMNS, SPLATS, PERMUTED };
 
 #define TABLE      1024
 #define TABLE_END  QUAD /* entries behind the last that may be read: parameters that do no harm */
-#define STRIP_ROWS 8
+#define STRIP_ROWS 4
 
 /* From so many elements in a group on, those of a vector belong to at most four: (group - 1 + WIDTH - 1) / group <= 3. */
 #define PERMUTED_GROUP ((WIDTH + 1) / 3)
@@ -42,8 +42,8 @@ struct task {
     int32_t bias;
 };
 
-/* Works on the rows and columns of a span; `table` holds the parameters from that of column 0 on, or is NULL if they are to be taken
-   from the span, which then has groups of any size. */
+/* Works on the rows and columns of a span; `table` holds the parameters from that of column 0 on, or is NULL if they are to be taken from the
+   span, by RUNS. */
 typedef void (*span_kernel)(const struct task *task, const struct table *table);
 
 INLINE void next_vector(struct position *at)
@@ -109,7 +109,9 @@ static void start_table(struct table *table, int64_t group)
 {
     table->way = COLUMNS;
     table->vectors_shift = group == 2 * WIDTH;
-    if (group == WIDTH || group == 2 * WIDTH) {
+    if (group >= QUAD) {
+        table->way = RUNS;
+    } else if (group == WIDTH || group == 2 * WIDTH) {
         table->way = SPLATS;
     } else if (group >= PERMUTED_GROUP && group > 1) {
         table->way = PERMUTED;
@@ -206,7 +208,7 @@ static void run_span(const struct clq_span *whole, int32_t bias, span_kernel ker
     span->qmin -= bias;
     span->qmax -= bias;
     join_rows(span);
-    if (span->group == span->cols || span->group >= QUAD)
+    if (span->group == span->cols)
         kernel(&task, NULL);
     else if (span->rows > 1 && span->param_pitch != 0 && span->cols <= FEW_GROUPS * span->group)
         kernel(&task, NULL);
@@ -225,14 +227,8 @@ struct strip {
     int64_t rows, cols;
 };
 
-INLINE struct strip span_run(const struct task *task, int64_t row, int64_t col, int64_t src_bytes, int64_t dst_bytes)
-{
-    const struct clq_span *span = &task->span;
-    return (struct strip){move(span->src, row * span->src_pitch + col, src_bytes),
-                          (char *)move(span->dst, row * span->dst_pitch + col, dst_bytes), 0, 0, 1, clq_min_i64(span->group, span->cols - col)};
-}
-
-INLINE struct strip span_strip(const struct task *task, int64_t row, int64_t src_bytes, int64_t dst_bytes)
+/* Up to STRIP_ROWS rows from `row` on. */
+INLINE struct strip get_strip(const struct task *task, int64_t row, int64_t src_bytes, int64_t dst_bytes)
 {
     const struct clq_span *span = &task->span;
     return (struct strip){move(span->src, row * span->src_pitch, src_bytes), (char *)move(span->dst, row * span->dst_pitch, dst_bytes),

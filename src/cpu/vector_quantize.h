@@ -54,18 +54,18 @@ INLINE struct quantizer make_quantizer(vfloat s, vfloat r, vint z, const struct 
     return (struct quantizer){s, r, as_f32(and_s32(as_s32(r), target->correction)), mul_f32(s, splat_f32(ABOVE_ALL)), z};
 }
 
-INLINE struct quantizer share_quantizer(const struct task *task, int64_t p, const struct target *target)
+/* Of all elements of a run: entry `i` of a table, or parameter `p` of the span. */
+INLINE struct quantizer share_quantizer(const struct task *task, int64_t p, const struct table *table, int64_t i, const struct target *target)
 {
-    const float s = task->span.scale[p];
+    float s;
+    if (table) return make_quantizer(splat_f32(table->s[i]), splat_f32(table->r[i]), splat_s32(table->z[i]), target);
+    s = task->span.scale[p];
     return make_quantizer(splat_f32(s), splat_f32(1.0f / s), splat_s32(zero_point_at(task, p)), target);
 }
 
 /* The quantizer of the vector from column `col` on. */
-INLINE struct quantizer get_quantizer(int way, const struct quantizer *shared, const struct table *table, struct position *at, int64_t col,
-                                      const struct target *target)
+INLINE struct quantizer get_quantizer(int way, const struct table *table, struct position *at, int64_t col, const struct target *target)
 {
-    if (way == COLUMNS)
-        return make_quantizer(as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col), target);
     if (way == SPLATS) {
         const int64_t p = col / WIDTH >> table->vectors_shift;
         return make_quantizer(splat_f32(table->s[p]), splat_f32(table->r[p]), splat_s32(table->z[p]), target);
@@ -77,7 +77,7 @@ INLINE struct quantizer get_quantizer(int way, const struct quantizer *shared, c
         next_vector(at);
         return make_quantizer(as_f32(s), as_f32(r), z, target);
     }
-    return *shared;
+    return make_quantizer(as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col), target);
 }
 
 INLINE vfloat get_quotient(struct quantization k, vfloat x, const struct quantizer *p)
@@ -97,15 +97,15 @@ INLINE vfloat get_quotient(struct quantization k, vfloat x, const struct quantiz
 }
 
 /* Two vectors of integers as 16 bits, saturated, plus z: as |z| < 2^8, what is outside the bounds stays there. */
-INLINE vhalf add_zero_points(const vint *q, const struct quantizer *p)
+INLINE vhalf add_zero_points(const vint *q, const struct quantizer *p, int step)
 {
-    return add_saturated_s16(pack_s16(q[0], q[1]), pack_s16(p[0].z, p[1].z));
+    return add_saturated_s16(pack_s16(q[0], q[1]), pack_s16(p[0].z, p[step].z));
 }
 
-INLINE void store_quad_8(struct quantization k, const vint *q, const struct quantizer *p, char *dst, int64_t n, const struct target *target,
-                         struct tally *tally)
+INLINE void store_quad_8(struct quantization k, const vint *q, const struct quantizer *p, int step, char *dst, int64_t n,
+                         const struct target *target, struct tally *tally)
 {
-    vhalf a = add_zero_points(q, p), b = add_zero_points(q + 2, p + 2);
+    vhalf a = add_zero_points(q, p, step), b = add_zero_points(q + 2, p + 2 * step, step);
     vbyte bytes;
     if (k.counts) {
         const vhalf a_wide = a, b_wide = b;
@@ -123,13 +123,13 @@ INLINE void store_quad_8(struct quantization k, const vint *q, const struct quan
 }
 
 /* Two of the four vectors. */
-INLINE void store_pair_16(struct quantization k, const vint *q, const struct quantizer *p, char *dst, int64_t n, const struct target *target,
-                          struct tally *tally)
+INLINE void store_pair_16(struct quantization k, const vint *q, const struct quantizer *p, int step, char *dst, int64_t n,
+                          const struct target *target, struct tally *tally)
 {
     vint wide[2];
     vhalf halves;
     for (int v = 0; v < 2; ++v) {
-        wide[v] = add_s32(max_s32(q[v], splat_s32(-(int32_t)ABOVE_ALL)), p[v].z); /* in -2^17..2^17 before z */
+        wide[v] = add_s32(max_s32(q[v], splat_s32(-(int32_t)ABOVE_ALL)), p[v * step].z); /* in -2^17..2^17 before z */
         if (k.counts) tally->inside32 = count_equal_32(tally->inside32, wide[v], min_s32(max_s32(wide[v], target->lo32), target->hi32));
     }
     halves = clamp_s16(pack_s16(wide[0], wide[1]), target->lo16, target->hi16);
@@ -150,15 +150,16 @@ INLINE void store_vector_32(struct quantization k, vfloat d, char *dst, int64_t 
 }
 
 /* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. */
-INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int64_t n, const struct quantizer *p, const struct target *target,
-                          struct tally *tally)
+INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int64_t n, const struct quantizer *p, int step,
+                          const struct target *target, struct tally *tally)
 {
-    const int64_t step = WIDTH * float_bytes(k.from);
     vint q[4];
+    tally->lanes += QUAD;
     for (int v = 0; v < 4; ++v) {
         const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v);
-        const vfloat x = n == QUAD ? load_float(k.from, src + v * step) : load_float_part(k.from, src + v * step, lanes);
-        const vfloat d = get_quotient(k, x, &p[v]);
+        const char *from = src + v * WIDTH * float_bytes(k.from);
+        const vfloat x = n == QUAD ? load_float(k.from, from) : load_float_part(k.from, from, lanes);
+        const vfloat d = get_quotient(k, x, &p[v * step]);
         if (k.counts) tally->nonfinite = note_nonfinite(x, tally->nonfinite);
         if (k.bytes == 4)
             store_vector_32(k, d, dst + 4 * v * WIDTH, lanes, tally);
@@ -166,10 +167,10 @@ INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int
             q[v] = round_s32(d);
     }
     if (k.bytes == 1) {
-        store_quad_8(k, q, p, dst, n, target, tally);
+        store_quad_8(k, q, p, step, dst, n, target, tally);
     } else if (k.bytes == 2) {
-        store_pair_16(k, q, p, dst, n, target, tally);
-        store_pair_16(k, q + 2, p + 2, dst + 4 * WIDTH, n - 2 * WIDTH, target, tally);
+        store_pair_16(k, q, p, step, dst, n, target, tally);
+        store_pair_16(k, q + 2, p + 2 * step, step, dst + 4 * WIDTH, n - 2 * WIDTH, target, tally);
     }
 }
 
@@ -200,43 +201,6 @@ INLINE void end_block(struct quantization k, const struct strip *strip, int64_t 
     counts[2] += tally->lanes - tally->inside - nonfinite[0] - nonfinite[1];
 }
 
-/* The quad from column i on, in all rows of a strip; `n` of its columns are there. */
-INLINE void quantize_column_quad(struct quantization k, int way, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *shared,
-                                 const struct table *table, struct position *at, const struct target *target, struct tally *tally)
-{
-    const char *src = strip->src + i * float_bytes(k.from);
-    char *dst = strip->dst + i * k.bytes;
-    struct quantizer p[4];
-    for (int v = 0; v < 4; ++v)
-        p[v] = get_quantizer(way, shared, table, at, i + v * WIDTH, target);
-    for (int64_t row = way == SHARED ? 1 : strip->rows; row > 0; --row) {
-        quantize_quad(k, src, dst, n, p, target, tally);
-        tally->lanes += QUAD;
-        src += strip->src_pitch;
-        dst += strip->dst_pitch;
-    }
-}
-
-INLINE void quantize_strip(struct quantization k, int way, const struct strip *strip, const struct quantizer *shared, const struct table *table,
-                           const struct target *target, int64_t *counts)
-{
-    const bool overlap = !MASKED_ENDS && way != PERMUTED && way != SPLATS && !k.counts && strip->cols >= QUAD;
-    struct position at = {0};
-    if (way == PERMUTED) at = table->start;
-    for (int64_t begin = 0, end; begin < strip->cols; begin = end) {
-        struct tally tally = empty_tally();
-        int64_t i = begin;
-        end = k.counts ? clq_min_i64(strip->cols, begin + COUNT_BLOCK) : strip->cols;
-        while (i + QUAD <= end) {
-            quantize_column_quad(k, way, strip, i, QUAD, shared, table, &at, target, &tally);
-            i += QUAD;
-            if (overlap && i < end && i + QUAD > end) i = end - QUAD;
-        }
-        if (i < end) quantize_column_quad(k, way, strip, i, end - i, shared, table, &at, target, &tally);
-        if (k.counts) end_block(k, strip, begin, end, &tally, counts);
-    }
-}
-
 INLINE struct target make_target(const struct task *task)
 {
     const int32_t lo = task->span.qmin, hi = task->span.qmax, top_8 = task->bias ? 0x80 : 0, top_16 = task->bias ? 0x8000 : 0;
@@ -244,57 +208,126 @@ INLINE struct target make_target(const struct task *task)
                            splat_8(lo),   splat_8(hi),   splat_8(top_8), splat_s32(task->span.reciprocal ? 0 : -1)};
 }
 
-/* Each run of a row has its parameters. */
-INLINE void quantize_runs(struct quantization k, const struct task *task, int64_t *counts)
+/* The quad from column i on, in all rows of a strip; `n` of its columns are there. Vector v has the quantizer p[v * step]. */
+INLINE void quantize_column_quad(struct quantization k, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p, int step,
+                                 const struct target *target, struct tally *tally)
 {
-    const struct clq_span *span = &task->span;
-    const struct target target = make_target(task);
-    for (int64_t row = 0; row < span->rows; ++row)
-        for (int64_t col = 0, p = row * span->param_pitch; col < span->cols; col += span->group, ++p) {
-            const struct quantizer shared = share_quantizer(task, p, &target);
-            const struct strip strip = span_run(task, row, col, float_bytes(k.from), k.bytes);
-            quantize_strip(k, SHARED, &strip, &shared, NULL, &target, counts);
-        }
-}
-
-INLINE void quantize_rows(struct quantization k, int way, const struct task *task, const struct table *table, int64_t *counts)
-{
-    const struct target target = make_target(task);
-    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
-        const struct strip strip = span_strip(task, row, float_bytes(k.from), k.bytes);
-        quantize_strip(k, way, &strip, NULL, table, &target, counts);
+    const char *src = strip->src + i * float_bytes(k.from);
+    char *dst = strip->dst + i * k.bytes;
+#pragma GCC unroll 1
+    for (int64_t row = strip->rows; row > 0; --row) {
+        quantize_quad(k, src, dst, n, p, step, target, tally);
+        src += strip->src_pitch;
+        dst += strip->dst_pitch;
     }
 }
 
-INLINE void quantize_ways(struct quantization k, const struct task *task, const struct table *table)
+/* The columns that do not fill a quad. Their code is long, so it is kept once for each pair of types: for either form, and with counts. */
+typedef void (*quantize_end)(const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p, const struct task *task, struct tally *tally);
+
+/* With copies, so that what the caller works on can stay in registers. */
+INLINE void call_end(quantize_end end, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p, int step,
+                     const struct task *task, struct tally *tally)
+{
+    const struct quantizer p_copy[4] = {p[0], p[step], p[2 * step], p[3 * step]};
+    const struct strip strip_copy = *strip;
+    struct tally tally_copy = *tally;
+    end(&strip_copy, i, n, p_copy, task, &tally_copy);
+    *tally = tally_copy;
+}
+
+INLINE void get_quantizers(struct quantizer p[4], int way, const struct table *table, struct position *at, int64_t col, const struct target *target)
+{
+    for (int v = 0; v < 4; ++v)
+        p[v] = get_quantizer(way, table, at, col + v * WIDTH, target);
+}
+
+/* `shared` is that of a run. */
+INLINE void quantize_strip(struct quantization k, int way, const struct strip *whole, const struct quantizer *shared, const struct task *task,
+                           const struct table *table, const struct target *target, quantize_end quantize_rest, int64_t *counts)
+{
+    const bool overlap = !MASKED_ENDS && (way == RUNS || way == COLUMNS) && !k.counts && whole->cols >= QUAD;
+    struct strip strip = *whole;
+    struct position at = {0};
+    if (way == RUNS) strip.rows = 1;
+    if (way == PERMUTED) at = table->start;
+    for (int64_t begin = 0, end; begin < strip.cols; begin = end) {
+        struct tally tally = empty_tally();
+        struct quantizer p[4];
+        int64_t i = begin;
+        end = k.counts ? clq_min_i64(strip.cols, begin + COUNT_BLOCK) : strip.cols;
+        while (i + QUAD <= end) {
+            if (way != RUNS) get_quantizers(p, way, table, &at, i, target);
+            quantize_column_quad(k, &strip, i, QUAD, way == RUNS ? shared : p, way != RUNS, target, &tally);
+            i += QUAD;
+            if (overlap && i < end && i + QUAD > end) i = end - QUAD;
+        }
+        if (i < end) {
+            if (way != RUNS) get_quantizers(p, way, table, &at, i, target);
+            if (MASKED_ENDS && way == RUNS && !k.counts)
+                quantize_column_quad(k, &strip, i, end - i, shared, 0, target, &tally);
+            else
+                call_end(quantize_rest, &strip, i, end - i, way == RUNS ? shared : p, way != RUNS, task, &tally);
+        }
+        if (k.counts) end_block(k, &strip, begin, end, &tally, counts);
+    }
+}
+
+INLINE void quantize_runs(struct quantization k, const struct task *task, const struct table *table, quantize_end end, int64_t *counts)
+{
+    const struct clq_span *span = &task->span;
+    const struct target target = make_target(task);
+    for (int64_t row = 0; row < span->rows; ++row) {
+        struct strip strip = get_strip(task, row, float_bytes(k.from), k.bytes);
+        int64_t left = span->cols;
+        for (int64_t i = 0; left > 0; ++i) {
+            const struct quantizer shared = share_quantizer(task, row * span->param_pitch + i, table, i, &target);
+            strip.cols = clq_min_i64(span->group, left);
+            quantize_strip(k, RUNS, &strip, &shared, task, NULL, &target, end, counts);
+            strip.src += strip.cols * float_bytes(k.from);
+            strip.dst += strip.cols * k.bytes;
+            left -= strip.cols;
+        }
+    }
+}
+
+INLINE void quantize_rows(struct quantization k, int way, const struct task *task, const struct table *table, quantize_end end, int64_t *counts)
+{
+    const struct target target = make_target(task);
+    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
+        const struct strip strip = get_strip(task, row, float_bytes(k.from), k.bytes);
+        quantize_strip(k, way, &strip, NULL, task, table, &target, end, counts);
+    }
+}
+
+INLINE void quantize_ways(struct quantization k, const struct task *task, const struct table *table, quantize_end end)
 {
     int64_t ignored[3] = {0, 0, 0}, *counts = task->span.counts ? task->span.counts : ignored;
     if (table && table->way == COLUMNS) {
-        quantize_rows(k, COLUMNS, task, table, counts);
+        quantize_rows(k, COLUMNS, task, table, end, counts);
+    } else if (table && table->way == PERMUTED) {
+        quantize_rows(k, PERMUTED, task, table, end, counts);
     } else if (table && table->way == SPLATS) {
-        quantize_rows(k, SPLATS, task, table, counts);
-    } else if (table) {
-        quantize_rows(k, PERMUTED, task, table, counts);
-    } else if (k.bytes == 4) {
-        quantize_runs(k, task, counts);
-    } else if (task->span.reciprocal) {
-        k.form = RECIPROCAL;
-        quantize_runs(k, task, counts);
+        quantize_rows(k, SPLATS, task, table, end, counts);
+    } else if (k.counts) {
+        quantize_runs(k, task, table, end, counts);
     } else {
-        k.form = DIVISION;
-        quantize_runs(k, task, counts);
+        if (task->span.reciprocal)
+            quantize_runs((struct quantization){k.from, k.bytes, RECIPROCAL, false}, task, table, end, counts);
+        else
+            quantize_runs((struct quantization){k.from, k.bytes, DIVISION, false}, task, table, end, counts);
     }
 }
 
 /* The code is specialized where that pays: s32 always counts, and where parameters come from tables one form serves both. */
-INLINE void quantize_part(int from, int bytes, const struct task *task, const struct table *table)
+INLINE void quantize_part(int from, int bytes, const struct task *task, const struct table *table, quantize_end end)
 {
     struct quantization k = {from, bytes, EITHER, true};
     if (bytes == 4 || task->span.counts) {
-        quantize_ways(k, task, table);
+        quantize_ways(k, task, table, end);
     } else {
         k.counts = false;
-        quantize_ways(k, task, table);
+        quantize_ways(k, task, table, end);
     }
 }
 
@@ -303,11 +336,22 @@ INLINE int32_t bias_of(int type)
     return type == CLQ_INT_U8 ? 0x80 : type == CLQ_INT_U16 ? 0x8000 : 0;
 }
 
+INLINE void quantize_columns_end(int from, int bytes, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p,
+                                 const struct task *task, struct tally *tally)
+{
+    const struct quantization k = {from, bytes, EITHER, true};
+    const struct target target = make_target(task);
+    quantize_column_quad(k, strip, i, n, p, 1, &target, tally);
+}
+
+#define QUANTIZE_END(from, bytes) \
+    static __attribute__((noinline)) void quantize_end_##from##_##bytes(const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p, const struct task *task, struct tally *tally) { quantize_columns_end(CLQ_FLOAT_##from, bytes, strip, i, n, p, task, tally); }
 #define QUANTIZE_PART(from, bytes) \
-    static void quantize_part_##from##_##bytes(const struct task *task, const struct table *table) { quantize_part(CLQ_FLOAT_##from, bytes, task, table); }
+    static void quantize_part_##from##_##bytes(const struct task *task, const struct table *table) { quantize_part(CLQ_FLOAT_##from, bytes, task, table, quantize_end_##from##_##bytes); }
 #define QUANTIZE(from, to, bytes) \
     static void quantize_##from##_##to(const struct clq_span *span) { run_span(span, bias_of(CLQ_INT_##to), quantize_part_##from##_##bytes, float_bytes(CLQ_FLOAT_##from), bytes); }
-#define QUANTIZE_PARTS(from) QUANTIZE_PART(from, 1) QUANTIZE_PART(from, 2) QUANTIZE_PART(from, 4)
+#define QUANTIZE_ENDS(from)  QUANTIZE_END(from, 1) QUANTIZE_END(from, 2) QUANTIZE_END(from, 4)
+#define QUANTIZE_PARTS(from) QUANTIZE_ENDS(from) QUANTIZE_PART(from, 1) QUANTIZE_PART(from, 2) QUANTIZE_PART(from, 4)
 #define QUANTIZE_ALL(from) QUANTIZE(from, S8, 1) QUANTIZE(from, U8, 1) QUANTIZE(from, S16, 2) QUANTIZE(from, U16, 2) QUANTIZE(from, S32, 4)
 
 /* clang-format off */
