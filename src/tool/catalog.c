@@ -22,11 +22,9 @@ static bool take_parameter(struct clq_tool_catalog *catalog, const struct clq_to
                            clq_dtype dtype, int32_t rank, const int64_t *shape, int64_t *index)
 {
     const char *name = owner->tensor->name;
-    const size_t name_bytes = strlen(name) + strlen(suffix) + 1;
-    char *full = malloc(name_bytes), wanted[256], found[256];
+    char *full = clq_tool_join(name, suffix), wanted[256], found[256];
     bool done = false;
-    if (full == NULL) return clq_tool_fail_memory();
-    snprintf(full, name_bytes, "%s%s", name, suffix);
+    if (full == NULL) return false;
     *index = clq_file_find_tensor(catalog->file, full);
     if (*index < 0) {
         clq_tool_fail(catalog->path, NULL, "tensor \"%s\" is quantized, but tensor \"%s\" is missing", name, full);
@@ -100,11 +98,15 @@ bool clq_tool_catalog_open(struct clq_tool *tool, const char *path, struct clq_t
     const clq_status status = clq_file_open(tool->context, path, &catalog->file);
     if (status != CLQ_OK) return clq_tool_fail_library(tool, path, NULL, status);
     catalog->count = clq_file_tensor_count(catalog->file);
+    int64_t bytes = 0;
     catalog->entries = calloc(catalog->count > 0 ? (size_t)catalog->count : 1, sizeof *catalog->entries);
     if (catalog->entries == NULL) return clq_tool_fail_memory();
     for (int64_t k = 0; k < catalog->count; k++) {
         catalog->entries[k].tensor = clq_file_get_tensor(catalog->file, k);
         catalog->entries[k].index = k;
+        /* So that no sum of a report can overflow: dequantized, 4 bits become 32. */
+        if (__builtin_add_overflow(bytes, catalog->entries[k].tensor->size_bytes, &bytes) || bytes > INT64_MAX / 16)
+            return clq_tool_fail(path, NULL, "the bytes of all tensors together overflow");
     }
     for (int64_t k = 0; clq_file_metadata_at(catalog->file, k, &key, &value); k++)
         if (strncmp(key, CLQ_TOOL_KEY_TENSOR, strlen(CLQ_TOOL_KEY_TENSOR)) == 0 && !read_record(catalog, key, value))

@@ -22,6 +22,7 @@ static int64_t divide_up(int64_t a, int64_t b)
 bool clq_tool_grid_init(struct clq_tool_grid *grid, const clq_scheme *scheme, int32_t rank, const int64_t *shape)
 {
     const bool per_tensor = scheme->granularity == CLQ_PER_TENSOR;
+    int64_t bytes;
     bool overflows = false;
     *grid = (struct clq_tool_grid){.outer = 1, .axis = 1, .inner = 1, .scheme = *scheme};
     grid->scheme.axis = per_tensor ? 0 : 1;
@@ -43,6 +44,9 @@ bool clq_tool_grid_init(struct clq_tool_grid *grid, const clq_scheme *scheme, in
         overflows |= __builtin_mul_overflow(grid->outer, divide_up(grid->axis, scheme->group_size), &grid->param_count);
         overflows |= __builtin_mul_overflow(grid->param_count, grid->inner, &grid->param_count);
     }
+    /* Eight bytes at the most for an element and four for each of four parameters. */
+    overflows |= __builtin_mul_overflow(grid->element_count, 8, &bytes);
+    overflows |= __builtin_mul_overflow(grid->param_count, 16, &bytes);
     return !overflows;
 }
 

@@ -28,7 +28,7 @@ struct clq_tool_box {
     int64_t param_shape[3];
 };
 
-/* `scheme->axis` is in 0..rank-1. False if a product of extents overflows, which a shape with an extent of 0 may do. */
+/* `scheme->axis` is in 0..rank-1. False if a product of extents, or the bytes for so many elements or scales, overflow. */
 bool clq_tool_grid_init(struct clq_tool_grid *grid, const clq_scheme *scheme, int32_t rank, const int64_t *shape);
 
 /* The largest box from element `first` on of at most `limit` (1 or more) elements. */

@@ -51,16 +51,14 @@ static bool plan_scheme(const struct clq_tool_request *request, const struct clq
 
 static bool check_collision(const struct clq_tool_request *request, const char *name, const char *suffix)
 {
-    const size_t bytes = strlen(name) + strlen(suffix) + 1;
-    char *full = malloc(bytes);
-    if (full == NULL) return clq_tool_fail_memory();
-    snprintf(full, bytes, "%s%s", name, suffix);
-    bool free_name = clq_file_find_tensor(request->catalog.file, full) < 0;
-    if (!free_name)
+    char *full = clq_tool_join(name, suffix);
+    if (full == NULL) return false;
+    const bool is_free = clq_file_find_tensor(request->catalog.file, full) < 0;
+    if (!is_free)
         clq_tool_fail(request->in, NULL, "tensor \"%s\": its parameters need the name \"%s\", which another tensor has", name,
                       full);
     free(full);
-    return free_name;
+    return is_free;
 }
 
 static bool plan_tensor(struct clq_tool *tool, struct clq_tool_request *request, int64_t k)
@@ -121,10 +119,8 @@ bool clq_tool_plan_all(struct clq_tool *tool, struct clq_tool_request *request)
 static bool declare_suffixed(struct clq_tool *tool, struct clq_tool_output *output, const char *name, const char *suffix,
                              const char *dtype_name, int32_t rank, const int64_t *shape, int64_t *index)
 {
-    const size_t bytes = strlen(name) + strlen(suffix) + 1;
-    char *full = malloc(bytes);
-    if (full == NULL) return clq_tool_fail_memory();
-    snprintf(full, bytes, "%s%s", name, suffix);
+    char *full = clq_tool_join(name, suffix);
+    if (full == NULL) return false;
     const bool done = clq_tool_output_tensor(tool, output, full, dtype_name, rank, shape, index);
     free(full);
     return done;
@@ -142,14 +138,10 @@ static bool declare_quantized(struct clq_tool *tool, const struct clq_tool_reque
                                            .shape = (int64_t *)tensor->shape, /* only read */
                                            .element_count = tensor->element_count};
     const char *stored = clq_tool_word_of(clq_tool_file_dtypes, clq_dtype_bits(dtype) == 4 ? CLQ_U8 : (int)dtype);
-    const size_t key_bytes = strlen(CLQ_TOOL_KEY_TENSOR) + strlen(tensor->name) + 1;
-    char *key = malloc(key_bytes), *text = clq_tool_record_write(&record);
     int32_t rank;
-    bool done = key != NULL && text != NULL ? true : clq_tool_fail_memory();
-    if (done) {
-        snprintf(key, key_bytes, "%s%s", CLQ_TOOL_KEY_TENSOR, tensor->name);
-        done = clq_tool_output_metadata(tool, output, key, text);
-    }
+    char *key = clq_tool_join(CLQ_TOOL_KEY_TENSOR, tensor->name);
+    char *text = key != NULL ? clq_tool_record_write(&record) : NULL;
+    const bool done = text != NULL && clq_tool_output_metadata(tool, output, key, text);
     free(key);
     free(text);
     if (!done) return false;

@@ -76,17 +76,32 @@ void clq_tool_json_record(struct clq_tool_json *json, const struct clq_tool_reco
     clq_tool_json_integer(json, "qmax", qmax);
 }
 
+char *clq_tool_join(const char *first, const char *second)
+{
+    const size_t bytes = strlen(first) + strlen(second) + 1;
+    char *text = malloc(bytes);
+    if (text != NULL)
+        snprintf(text, bytes, "%s%s", first, second);
+    else
+        clq_tool_fail_memory();
+    return text;
+}
+
 char *clq_tool_record_write(const struct clq_tool_record *record)
 {
     char *text = NULL;
     size_t text_bytes;
     struct clq_tool_json json = {.out = open_memstream(&text, &text_bytes)};
-    if (json.out == NULL) return NULL;
+    if (json.out == NULL) {
+        clq_tool_fail_memory();
+        return NULL;
+    }
     clq_tool_json_open(&json, NULL, '{');
     clq_tool_json_record(&json, record);
     clq_tool_json_close(&json, '{');
     const bool failed = ferror(json.out) != 0;
     if (fclose(json.out) != 0 || failed) {
+        clq_tool_fail_memory();
         free(text);
         return NULL;
     }

@@ -35,7 +35,10 @@ void clq_tool_json_record(struct clq_tool_json *json, const struct clq_tool_reco
 /* The quantized type's own range. */
 void clq_tool_dtype_range(clq_dtype dtype, int32_t *qmin, int32_t *qmax);
 
-/* The text of a record, in new memory; NULL if there is none. */
+/* Two texts as one, in new memory: names and keys. NULL (and a line on stderr) without memory. */
+char *clq_tool_join(const char *first, const char *second);
+
+/* The text of a record, likewise. */
 char *clq_tool_record_write(const struct clq_tool_record *record);
 
 /* Reads and checks a text; `file` and `key` are for the error line. The record's shape is new memory. */
