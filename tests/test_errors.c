@@ -43,94 +43,95 @@ struct bench {
 };
 
 static clq_context *the_context;
+static struct bench b;
 
 /* s8, asymmetric, per channel along axis 0 of [ROWS, COLS]. */
-static void start(struct bench *b)
+static void start(void)
 {
     const int64_t shape[2] = {ROWS, COLS}, channels[1] = {ROWS}, three[1] = {3};
 
-    memset(b, 0, sizeof *b);
-    memset(&b->m, 0xa5, sizeof b->m);
-    b->context = the_context;
+    memset(&b, 0, sizeof b);
+    memset(&b.m, 0xa5, sizeof b.m);
+    b.context = the_context;
     for (int i = 0; i < 64; i++)
-        b->m.x[i] = (float)(i % 13) - 6.0f;
+        b.m.x[i] = (float)(i % 13) - 6.0f;
     for (int i = 0; i < 32; i++) {
-        b->m.scale[i] = 0.5f;
-        b->m.zero_point[i] = 1;
+        b.m.scale[i] = 0.5f;
+        b.m.zero_point[i] = 1;
     }
     for (int i = 0; i < 16; i++) {
-        b->m.lo[i] = -1.0f;
-        b->m.hi[i] = 2.0f;
+        b.m.lo[i] = -1.0f;
+        b.m.hi[i] = 2.0f;
     }
-    b->x = clq_tensor_host(CLQ_F32, b->m.x, 2, shape);
-    b->y = clq_tensor_host(CLQ_F32, b->m.y, 2, shape);
-    b->q = clq_tensor_host(CLQ_S8, b->m.q, 2, shape);
-    b->lo = clq_tensor_host(CLQ_F32, b->m.lo, 1, channels);
-    b->hi = clq_tensor_host(CLQ_F32, b->m.hi, 1, channels);
-    b->counts = clq_tensor_host(CLQ_S64, b->m.counts, 1, three);
-    b->params.scheme = (clq_scheme){.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL};
-    b->params.scale = clq_tensor_host(CLQ_F32, b->m.scale, 1, channels);
-    b->params.zero_point = clq_tensor_host(CLQ_S32, b->m.zero_point, 1, channels);
-    b->px = &b->x;
-    b->pq = &b->q;
-    b->py = &b->y;
-    b->plo = &b->lo;
-    b->phi = &b->hi;
-    b->pcounts = &b->counts;
-    b->pparams = &b->params;
-    b->pscheme = &b->params.scheme;
-    b->pstats = &b->m.stats;
-    b->prank = &b->m.rank;
-    b->pshape = b->m.shape;
+    b.x = clq_tensor_host(CLQ_F32, b.m.x, 2, shape);
+    b.y = clq_tensor_host(CLQ_F32, b.m.y, 2, shape);
+    b.q = clq_tensor_host(CLQ_S8, b.m.q, 2, shape);
+    b.lo = clq_tensor_host(CLQ_F32, b.m.lo, 1, channels);
+    b.hi = clq_tensor_host(CLQ_F32, b.m.hi, 1, channels);
+    b.counts = clq_tensor_host(CLQ_S64, b.m.counts, 1, three);
+    b.params.scheme = (clq_scheme){.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL};
+    b.params.scale = clq_tensor_host(CLQ_F32, b.m.scale, 1, channels);
+    b.params.zero_point = clq_tensor_host(CLQ_S32, b.m.zero_point, 1, channels);
+    b.px = &b.x;
+    b.pq = &b.q;
+    b.py = &b.y;
+    b.plo = &b.lo;
+    b.phi = &b.hi;
+    b.pcounts = &b.counts;
+    b.pparams = &b.params;
+    b.pscheme = &b.params.scheme;
+    b.pstats = &b.m.stats;
+    b.prank = &b.m.rank;
+    b.pshape = b.m.shape;
 }
 
-static clq_status quantize(struct bench *b)
+static clq_status quantize(void)
 {
-    return clq_quantize(b->context, b->px, b->pparams, b->pq, b->pcounts);
+    return clq_quantize(b.context, b.px, b.pparams, b.pq, b.pcounts);
 }
 
-static clq_status dequantize(struct bench *b)
+static clq_status dequantize(void)
 {
-    return clq_dequantize(b->context, b->pq, b->pparams, b->py);
+    return clq_dequantize(b.context, b.pq, b.pparams, b.py);
 }
 
-static clq_status minmax(struct bench *b)
+static clq_status minmax(void)
 {
-    return clq_minmax(b->context, b->px, b->pscheme, b->plo, b->phi, b->pcounts);
+    return clq_minmax(b.context, b.px, b.pscheme, b.plo, b.phi, b.pcounts);
 }
 
-static clq_status qparams_from_range(struct bench *b)
+static clq_status qparams_from_range(void)
 {
-    return clq_qparams_from_range(b->context, b->plo, b->phi, b->pparams);
+    return clq_qparams_from_range(b.context, b.plo, b.phi, b.pparams);
 }
 
-static clq_status choose_qparams(struct bench *b)
+static clq_status choose_qparams(void)
 {
-    return clq_choose_qparams(b->context, b->px, b->pparams);
+    return clq_choose_qparams(b.context, b.px, b.pparams);
 }
 
-static clq_status qparams_check(struct bench *b)
+static clq_status qparams_check(void)
 {
-    return clq_qparams_check(b->context, b->px, b->pparams);
+    return clq_qparams_check(b.context, b.px, b.pparams);
 }
 
-static clq_status compute_error_stats(struct bench *b)
+static clq_status compute_error_stats(void)
 {
-    return clq_compute_error_stats(b->context, b->px, b->pq, b->pparams, b->pstats);
+    return clq_compute_error_stats(b.context, b.px, b.pq, b.pparams, b.pstats);
 }
 
-static clq_status scheme_shape(struct bench *b)
+static clq_status scheme_shape(void)
 {
-    return clq_scheme_shape(b->context, b->pscheme, b->px, b->prank, b->pshape);
+    return clq_scheme_shape(b.context, b.pscheme, b.px, b.prank, b.pshape);
 }
 
 /* x to y; its arguments are called src and dst. */
-static clq_status convert(struct bench *b)
+static clq_status convert(void)
 {
-    return clq_convert(b->context, b->px, b->py);
+    return clq_convert(b.context, b.px, b.py);
 }
 
-typedef clq_status (*operation)(struct bench *b);
+typedef clq_status (*operation)(void);
 
 static const struct {
     const char *name;
@@ -147,32 +148,31 @@ static const struct {
     {"convert", convert},
 };
 
-static void expect(struct bench *b, const char *name, operation run, clq_status expected, const char *mentions, const char *what)
+static void expect(const char *name, operation run, clq_status expected, const char *mentions, const char *what)
 {
     static struct bench before;
     clq_status status;
 
     test_note("clq_%s with %s", name, what);
-    before = *b;
-    status = run(b);
+    before = b;
+    status = run();
     TEST_CHECK(status == expected, "got %s, must be %s; %s", clq_status_name(status), clq_status_name(expected), clq_context_error(the_context));
     if (expected == CLQ_OK) return;
-    TEST_CHECK(memcmp(&before.m, &b->m, sizeof before.m) == 0, "memory was written");
-    TEST_CHECK(memcmp(&before.x, &b->x, offsetof(struct bench, m) - offsetof(struct bench, x)) == 0, "a view or a struct was written");
-    if (b->context == NULL) return;
-    const char *const text = clq_context_error(b->context);
+    TEST_CHECK(memcmp(&before.m, &b.m, sizeof before.m) == 0, "memory was written");
+    TEST_CHECK(memcmp(&before, &b, offsetof(struct bench, m)) == 0, "a view or a struct was written");
+    if (b.context == NULL) return;
+    const char *const text = clq_context_error(b.context);
     TEST_CHECK(strstr(text, name) != NULL, "\"%s\" does not name the function", text);
     TEST_CHECK(strstr(text, mentions) != NULL, "\"%s\" does not mention \"%s\"", text, mentions);
     TEST_CHECK(strchr(text, '\n') == NULL, "\"%s\" is more than a line", text);
 }
 
 /* Runs an operation on a fresh workbench `b` after the given statements. */
-#define EXPECT(run, status, mentions, ...)                                \
-    do {                                                                  \
-        struct bench b;                                                   \
-        start(&b);                                                        \
-        __VA_ARGS__;                                                      \
-        expect(&b, #run, run, status, mentions, #__VA_ARGS__);            \
+#define EXPECT(run, status, mentions, ...)                  \
+    do {                                                    \
+        start();                                            \
+        __VA_ARGS__;                                        \
+        expect(#run, run, status, mentions, #__VA_ARGS__);  \
     } while (0)
 
 static void set_up(void)
@@ -191,9 +191,8 @@ static void tear_down(void)
 START_TEST(right_arguments)
 {
     for (size_t i = 0; i < TEST_COUNT_OF(operations); i++) {
-        struct bench b;
-        start(&b);
-        expect(&b, operations[i].name, operations[i].run, CLQ_OK, "", "nothing spoilt");
+        start();
+        expect(operations[i].name, operations[i].run, CLQ_OK, "", "nothing spoilt");
     }
 }
 END_TEST
@@ -201,10 +200,9 @@ END_TEST
 START_TEST(no_context)
 {
     for (size_t i = 0; i < TEST_COUNT_OF(operations); i++) {
-        struct bench b;
-        start(&b);
+        start();
         b.context = NULL;
-        expect(&b, operations[i].name, operations[i].run, CLQ_ERROR_INVALID_ARGUMENT, "", "no context");
+        expect(operations[i].name, operations[i].run, CLQ_ERROR_INVALID_ARGUMENT, "", "no context");
     }
 }
 END_TEST
@@ -215,16 +213,15 @@ START_TEST(rounding_mode)
 
     for (size_t i = 0; i < TEST_COUNT_OF(operations); i++) {
         for (size_t k = 0; k < TEST_COUNT_OF(modes); k++) {
-            struct bench b;
             clq_status status;
-            start(&b);
-            const struct bench before = b;
+            start();
+            const struct memory before = b.m;
             if (fesetround(modes[k]) != 0) continue;
-            status = operations[i].run(&b);
+            status = operations[i].run();
             TEST_CHECK(fegetround() == modes[k], "%s changed the rounding mode", operations[i].name);
             fesetround(FE_TONEAREST);
             TEST_CHECK(status == CLQ_ERROR_ROUNDING, "%s in rounding mode %d: %s", operations[i].name, modes[k], clq_status_name(status));
-            TEST_CHECK(memcmp(&before.m, &b.m, sizeof b.m) == 0, "%s wrote memory", operations[i].name);
+            TEST_CHECK(memcmp(&before, &b.m, sizeof b.m) == 0, "%s wrote memory", operations[i].name);
             TEST_CHECK(strstr(clq_context_error(the_context), operations[i].name) != NULL, "\"%s\"", clq_context_error(the_context));
         }
     }
@@ -275,17 +272,27 @@ static const struct {
     {"convert", convert, VIEW(y), POINTER(py), "dst", false, false},
 };
 
-/* Spoils one view of one operation and expects the view to be named. */
-#define SPOIL(status, ...)                                                                             \
-    do {                                                                                               \
-        struct bench b;                                                                                \
-        start(&b);                                                                                     \
-        clq_tensor *const v = (clq_tensor *)(void *)((char *)&b + operands[_i].view);                  \
-        __VA_ARGS__;                                                                                   \
-        char what[200];                                                                                \
-        snprintf(what, sizeof what, "%s: %s", operands[_i].argument, #__VA_ARGS__);                    \
-        expect(&b, operands[_i].name, operands[_i].run, status, operands[_i].argument, what);          \
+/* The view that a loop test is about. */
+static clq_tensor *view_of(int i)
+{
+    return (clq_tensor *)(void *)((char *)&b + operands[i].view);
+}
+
+/* Spoils it and expects it to be named. */
+#define SPOIL(status, ...)                                                                        \
+    do {                                                                                          \
+        start();                                                                                  \
+        clq_tensor *const v = view_of(_i);                                                        \
+        __VA_ARGS__;                                                                              \
+        expect_named(_i, status, #__VA_ARGS__);                                                   \
     } while (0)
+
+static void expect_named(int i, clq_status status, const char *spoilt)
+{
+    char what[200];
+    snprintf(what, sizeof what, "%s: %s", operands[i].argument, spoilt);
+    expect(operands[i].name, operands[i].run, status, operands[i].argument, what);
+}
 
 START_TEST(spoilt_view)
 {
@@ -299,11 +306,9 @@ START_TEST(spoilt_view)
     SPOIL(CLQ_ERROR_OVERFLOW, v->rank = 2; v->shape[0] = v->shape[1] = (int64_t)1 << 40);
     SPOIL(CLQ_ERROR_OVERFLOW, v->rank = 3; v->shape[0] = v->shape[1] = v->shape[2] = 3037000500);
     if (operands[_i].pointer != NO_POINTER && !operands[_i].optional) {
-        struct bench b;
-        start(&b);
-        clq_tensor **const pointer = (clq_tensor **)(void *)((char *)&b + operands[_i].pointer);
-        *pointer = NULL;
-        expect(&b, operands[_i].name, operands[_i].run, CLQ_ERROR_INVALID_ARGUMENT, operands[_i].argument, "a null view");
+        start();
+        *(clq_tensor **)(void *)((char *)&b + operands[_i].pointer) = NULL;
+        expect_named(_i, CLQ_ERROR_INVALID_ARGUMENT, "NULL");
     }
     if (operands[_i].shape_only) return;
     SPOIL(CLQ_ERROR_DTYPE, v->dtype = (clq_dtype)13);
@@ -334,11 +339,10 @@ END_TEST
 /* One extent off: the text names a shape, of this view or of one that it must match. */
 START_TEST(shorter_view)
 {
-    struct bench b;
-    start(&b);
-    ((clq_tensor *)(void *)((char *)&b + operands[_i].view))->shape[0] -= 1;
     if (operands[_i].run == scheme_shape) return;
-    expect(&b, operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE, strcmp(operands[_i].argument, "counts") == 0 ? "counts" : "shape[0]", operands[_i].argument);
+    start();
+    view_of(_i)->shape[0] -= 1;
+    expect(operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE, strcmp(operands[_i].argument, "counts") == 0 ? "counts" : "shape[0]", operands[_i].argument);
 }
 END_TEST
 
@@ -781,10 +785,9 @@ END_TEST
 START_TEST(context_survives)
 {
     for (size_t i = 0; i < TEST_COUNT_OF(operations); i++) {
-        struct bench b;
         EXPECT(quantize, CLQ_ERROR_PARAMETER, "scale[1]", b.m.scale[1] = NAN);
-        start(&b);
-        expect(&b, operations[i].name, operations[i].run, CLQ_OK, "", "nothing spoilt");
+        start();
+        expect(operations[i].name, operations[i].run, CLQ_OK, "", "nothing spoilt");
     }
 }
 END_TEST

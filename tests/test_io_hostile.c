@@ -56,6 +56,7 @@ static const struct text_case safetensors_cases[] = {
     {"{\"a\\ud800\\ud800\":1}", 0, "half a surrogate pair"},
     {"{\"a\\udc00\":1}", 0, "half a surrogate pair"},
     {"{\"a\nb\":1}", 0, "a control character"},
+    {"{\"a\x1f\":1}", 0, "a control character"},
     {"{\"\x80\":1}", 0, "not UTF-8"},
     {"{\"\xc0\x80\":1}", 0, "not UTF-8"},
     {"{\"\xc1\xbf\":1}", 0, "not UTF-8"},

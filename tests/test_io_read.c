@@ -22,7 +22,7 @@ static clq_file *open_file(clq_context *context, const char *path)
 static void check_tensor(const clq_file_tensor *tensor, const char *name, const char *dtype_name, clq_dtype dtype, int32_t rank,
                          const int64_t *shape, int64_t size_bytes)
 {
-    TEST_CHECK(tensor != NULL, "no tensor");
+    TEST_CHECK(tensor != NULL && tensor->shape != NULL, "no tensor, or one without a shape");
     ck_assert_str_eq(tensor->name, name);
     ck_assert_str_eq(tensor->dtype_name, dtype_name);
     ck_assert_int_eq(tensor->dtype, dtype);
@@ -204,7 +204,7 @@ START_TEST(safetensors_spellings)
     static const char json[] =
         "{\"last\":{\"shape\":[2],\"data_offsets\":[4,8],\"dtype\":\"F16\"},"
         "\n\"__metadata__\" : { \"format\":\"pt\", \"\\u00e4\\ud83d\\ude00\" : \"a\\n\\\"\\\\\\/\\b\\f\\r\\t\" } ,\t"
-        "\"e\":{\"dtype\":\"I8\",\"shape\":[3,0],\"data_offsets\":[4,4]},"
+        "\"z\":{\"dtype\":\"F4\",\"shape\":[3,0],\"data_offsets\":[4,4]},"
         "\"\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4],"
         "\"more\":[1,-2.5e+3,true,false,null,{\"a\":[\"b\",{}]},[]]}}  \n\t\r";
     const char *key, *value;
@@ -212,7 +212,7 @@ START_TEST(safetensors_spellings)
     clq_file *file = open_file(context, io_put_safetensors("t.safetensors", json, 8));
     ck_assert_int_eq(clq_file_tensor_count(file), 3);
     check_tensor(clq_file_get_tensor(file, 0), "", "F32", CLQ_F32, 0, NULL, 4);
-    check_tensor(clq_file_get_tensor(file, 1), "e", "I8", CLQ_S8, 2, (int64_t[]){3, 0}, 0);
+    check_tensor(clq_file_get_tensor(file, 1), "z", "F4", CLQ_DTYPE_NONE, 2, (int64_t[]){3, 0}, 0);
     check_tensor(clq_file_get_tensor(file, 2), "last", "F16", CLQ_F16, 1, (int64_t[]){2}, 4);
     check_data(context, file, 0, 0);
     check_data(context, file, 2, 4);
@@ -223,7 +223,7 @@ START_TEST(safetensors_spellings)
     ck_assert_ptr_null(clq_file_get_tensor(file, -1));
     ck_assert_str_eq(clq_file_get_metadata(file, "format"), "pt");
     ck_assert_str_eq(clq_file_get_metadata(file, "\xc3\xa4\xf0\x9f\x98\x80"), "a\n\"\\/\b\f\r\t");
-    ck_assert_ptr_null(clq_file_get_metadata(file, "e"));
+    ck_assert_ptr_null(clq_file_get_metadata(file, "z"));
     ck_assert_ptr_null(clq_file_get_metadata(file, NULL));
     ck_assert_int_eq(clq_file_metadata_at(file, 0, &key, &value), 1);
     ck_assert_str_eq(key, "format");
@@ -249,6 +249,18 @@ START_TEST(safetensors_without_tensors)
         ck_assert_int_eq(clq_file_find_tensor(file, "a"), -1);
         clq_file_close(file);
     }
+    clq_context_free(context);
+}
+END_TEST
+
+/* Even where no tensor of the file has extents, a shape is no NULL. */
+START_TEST(safetensors_scalar)
+{
+    clq_context *context = io_context(NULL);
+    clq_file *file = open_file(
+        context, io_put_safetensors("t.safetensors", "{\"a\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1));
+    check_tensor(clq_file_get_tensor(file, 0), "a", "U8", CLQ_U8, 0, NULL, 1);
+    clq_file_close(file);
     clq_context_free(context);
 }
 END_TEST
@@ -347,14 +359,15 @@ static void put_shards(void)
         4);
     io_put_safetensors("m-2.safetensors",
                        "{\"__metadata__\":{\"format\":\"other\",\"two\":\"2\"},\"c\":{\"dtype\":\"F32\",\"shape\":[1],"
-                       "\"data_offsets\":[0,4]},\"tied\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[4,5]}}",
-                       5);
+                       "\"data_offsets\":[0,4]},\"tied\":{\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[4,5]},"
+                       "\"a\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[5,6]}}",
+                       6);
 }
 
 static const char index_text[] = "{\"metadata\":{\"total_size\":8.5,\"x\":[[]]},\n\"weight_map\":{\"c\":\"m-2.safetensors\",\n"
                                  "\"a\":\"m-1.safetensors\",\"b\":\"m-1.safetensors\"}}\n";
 
-/* The three tensors, and not the one that the index leaves out. */
+/* The three tensors, and neither the one that the index leaves out nor the second `a`. */
 static void check_checkpoint(clq_context *context, const char *path)
 {
     clq_file *file = open_file(context, path);
@@ -373,7 +386,7 @@ static void check_checkpoint(clq_context *context, const char *path)
     ck_assert_str_eq(clq_file_get_metadata(file, "format"), "pt");
     ck_assert_str_eq(clq_file_get_metadata(file, "one"), "1");
     ck_assert_str_eq(clq_file_get_metadata(file, "two"), "2");
-    TEST_CHECK(strstr(io_warning, "1 tensors of shard \"m-2.safetensors\"") != NULL, "the log says \"%s\"", io_warning);
+    TEST_CHECK(strstr(io_warning, "2 tensors of shard \"m-2.safetensors\"") != NULL, "the log says \"%s\"", io_warning);
     clq_file_close(file);
 }
 
@@ -453,6 +466,7 @@ int main(void)
     tcase_add_test(tcase, safetensors_rank_64);
     tcase_add_test(tcase, safetensors_spellings);
     tcase_add_test(tcase, safetensors_without_tensors);
+    tcase_add_test(tcase, safetensors_scalar);
     tcase_add_test(tcase, safetensors_many);
     tcase_add_test(tcase, read_bounds);
     tcase_add_test(tcase, null_arguments);

@@ -34,7 +34,7 @@ static const struct clq_cpu_ops *table_of(int i)
 
 /* ---- blocks of rows between guard pages */
 
-enum { MOST_PARAMS = 4096 };
+enum { MOST_PARAMS = 1 << 17, MOST_BYTES = 1 << 21 };
 
 /*
  * Rows of elements in guarded memory. Either all rows lie close together, with a pitch of either sign, or, `apart`, each row begins or ends
@@ -68,13 +68,13 @@ static unsigned char *guarded_rows(int32_t slot, size_t *pitch_bytes)
     return slots[slot];
 }
 
-static struct rows make_rows(struct test_random *random, int32_t slot, int64_t rows, int64_t cols, int64_t size_bytes, bool zero_pitch_allowed)
+static struct rows make_rows(struct test_random *random, int32_t slot, int64_t rows, int64_t cols, int64_t size_bytes, bool zero_pitch_allowed, bool dense)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct rows result = {.row_bytes = (size_t)(cols * size_bytes)};
     int64_t gap, slack;
 
-    if (rows <= APART_ROWS && result.row_bytes <= APART_PAGES * page && test_chance(random, 3)) {
+    if (!dense && rows <= APART_ROWS && result.row_bytes <= APART_PAGES * page && test_chance(random, 3)) {
         size_t pitch_bytes;
         const size_t room = APART_PAGES * page - result.row_bytes;
         const size_t start = test_chance(random, 4) ? (size_t)test_between(random, 0, (int64_t)(room < 63 ? room : 63)) : test_chance(random, 2) ? 0 : room;
@@ -82,15 +82,15 @@ static struct rows make_rows(struct test_random *random, int32_t slot, int64_t r
         result.apart = true;
         result.pitch = (int64_t)pitch_bytes / size_bytes;
     } else {
-        gap = test_chance(random, 3) ? 0 : test_between(random, 0, 70);
-        result.pitch = zero_pitch_allowed && test_chance(random, 10) ? 0 : cols + gap;
+        gap = dense || test_chance(random, 3) ? 0 : test_between(random, 0, 70);
+        result.pitch = !dense && zero_pitch_allowed && test_chance(random, 10) ? 0 : cols + gap;
         slack = test_between(random, 0, 63);
         result.size_bytes = rows == 0 || cols == 0 ? 0 : (size_t)(((rows - 1) * result.pitch + cols) * size_bytes);
         result.memory = test_guarded(slot, result.size_bytes + (size_t)slack, test_chance(random, 2));
         if (test_chance(random, 2)) result.memory += slack;
     }
     result.first = result.memory;
-    if (test_chance(random, 3) && rows > 0 && result.pitch != 0) {
+    if (!dense && test_chance(random, 3) && rows > 0 && result.pitch != 0) {
         result.first += (rows - 1) * result.pitch * size_bytes;
         result.pitch = -result.pitch;
     }
@@ -104,9 +104,12 @@ static unsigned char *row_at(const struct rows *rows, int64_t row, int64_t size_
 
 /* ---- quantize, dequantize, minmax */
 
+/* group and param_pitch are drawn if they are 0 and -1. */
 struct case_shape {
-    int64_t rows, cols;
+    int64_t rows, cols, group, param_pitch;
 };
+
+enum { ANY_GROUP = 0, ANY_PITCH = -1 };
 
 /* A span over new memory, with random parameters; `src` holds random bytes. */
 struct span_case {
@@ -137,20 +140,23 @@ static int64_t random_group(struct test_random *random, int64_t cols)
 
 static void make_case(struct span_case *c, struct test_random *random, struct case_shape shape, clq_dtype src, clq_dtype dst, clq_dtype quantized)
 {
+    const bool dense = test_chance(random, 3); /* rows one behind the other on both sides */
     int64_t least, most, groups;
 
     memset(&c->span, 0, sizeof c->span);
-    c->src = make_rows(random, 0, shape.rows, shape.cols, bytes_of(src), true);
-    c->dst = make_rows(random, 1, shape.rows, shape.cols, bytes_of(dst), false);
+    c->src = make_rows(random, 0, shape.rows, shape.cols, bytes_of(src), true, dense);
+    c->dst = make_rows(random, 1, shape.rows, shape.cols, bytes_of(dst), false, dense);
+    TEST_CHECK(c->dst.size_bytes <= MOST_BYTES, "the test has room for %d bytes, not %zu", MOST_BYTES, c->dst.size_bytes);
     c->span.src = c->src.first;
     c->span.dst = c->dst.first;
     c->span.src_pitch = c->src.pitch;
     c->span.dst_pitch = c->dst.pitch;
     c->span.rows = shape.rows;
     c->span.cols = shape.cols;
-    c->span.group = random_group(random, shape.cols);
+    c->span.group = shape.group == ANY_GROUP ? random_group(random, shape.cols) : shape.group;
     groups = ceil_div(shape.cols, c->span.group);
-    c->span.param_pitch = test_chance(random, 3) ? 0 : test_chance(random, 3) ? groups : test_between(random, 0, groups + 3);
+    c->span.param_pitch = test_chance(random, 3) ? 0 : test_chance(random, 2) ? groups : test_between(random, 0, groups + 3);
+    if (shape.param_pitch != ANY_PITCH) c->span.param_pitch = shape.param_pitch;
     c->params = shape.rows == 0 ? 0 : (shape.rows - 1) * c->span.param_pitch + groups;
     TEST_CHECK(c->params <= MOST_PARAMS, "the test has room for %d parameters, not %" PRId64, MOST_PARAMS, c->params);
 
@@ -258,7 +264,7 @@ static void fill_source(const struct span_case *c, struct test_random *random, c
 static void try_quantize(const struct clq_cpu_ops *ops, struct test_random *random, int f, int i, struct case_shape shape)
 {
     static struct span_case c;
-    static unsigned char before[1 << 21];
+    static unsigned char before[MOST_BYTES];
     const clq_dtype x = float_dtypes[f], q = int_dtypes[i];
     int64_t counts[3], expected_counts[3];
     unsigned char *wanted;
@@ -285,7 +291,7 @@ static void try_quantize(const struct clq_cpu_ops *ops, struct test_random *rand
 static void try_dequantize(const struct clq_cpu_ops *ops, struct test_random *random, int i, int f, struct case_shape shape)
 {
     static struct span_case c;
-    static unsigned char before[1 << 21];
+    static unsigned char before[MOST_BYTES];
     const clq_dtype q = int_dtypes[i], y = float_dtypes[f];
     unsigned char *wanted;
 
@@ -354,19 +360,37 @@ static void try_minmax(const struct clq_cpu_ops *ops, struct test_random *random
 
 typedef void (*try_fn)(const struct clq_cpu_ops *ops, struct test_random *random, int first, int second, struct case_shape shape);
 
-/* Sizes one by one to past two tiles of the widest vectors, with a random number of rows; then tall, wide and empty blocks. */
+/* Blocks that are larger than what a kernel keeps tables or counts for, and rows that it may join. */
+static const struct case_shape large_blocks[] = {
+    {1, 5000, 5000, 0},  {3, 4500, 1, 0},    {3, 4500, 1, 4500}, {9, 2300, 1, 0},      {17, 1030, 1, 0},     {40, 300, 1, 0},
+    {70, 131, 1, 0},     {333, 30, 1, 0},    {1000, 7, 1, 0},    {2100, 5, 1, 5},      {2100, 5, 5, 0},      {2100, 5, 5, 1},
+    {5, 4100, 2, 0},     {5, 4100, 3, 1367}, {9, 4096, 4, 1024}, {7, 3000, 7, 0},      {3, 8192, 8, 1024},   {9, 4100, 16, 0},
+    {5, 4096, 32, 128},  {5, 4100, 32, 129}, {3, 5000, 33, 0},   {2, 9000, 64, 141},   {2, 9000, 4500, 2},   {8, 2300, 400, 6},
+    {300, 33, 11, 3},    {300, 33, 11, 0},   {64, 64, 16, 4},    {130, 48, 48, 1},     {1030, 17, 17, 1},    {1, 40000, 1, 0},
+};
+
+static void try_large_blocks(try_fn try, const struct clq_cpu_ops *ops, struct test_random *random, int first, int second)
+{
+    const int64_t count = (int64_t)TEST_COUNT_OF(large_blocks), tried = test_amount(count, 2), start = test_between(random, 0, count - 1);
+
+    for (int64_t i = 0; i < tried; i++)
+        try(ops, random, first, second, large_blocks[(start + i) % count]);
+}
+
+/* Sizes one by one to past two tiles of the widest vectors, with a random number of rows; tall, wide and empty blocks; large ones. */
 static void try_sizes(try_fn try, const struct clq_cpu_ops *ops, struct test_random *random, int first, int second)
 {
     const int64_t most = test_amount(300, 140), step = test_amount(1, 3), wide = test_amount(8, 2);
 
     for (int64_t cols = 0; cols <= most; cols += cols < 40 ? 1 : step)
         for (int64_t repeat = test_amount(3, 1); repeat > 0; repeat--)
-            try(ops, random, first, second, (struct case_shape){test_between(random, 0, 4), cols});
+            try(ops, random, first, second, (struct case_shape){test_between(random, 0, 4), cols, ANY_GROUP, ANY_PITCH});
     for (int64_t repeat = 0; repeat < wide; repeat++) {
-        try(ops, random, first, second, (struct case_shape){1, test_between(random, 1000, 4000)});
-        try(ops, random, first, second, (struct case_shape){test_between(random, 5, 150), test_between(random, 1, 20)});
-        try(ops, random, first, second, (struct case_shape){test_between(random, 1, 7), test_between(random, 300, 580)});
+        try(ops, random, first, second, (struct case_shape){1, test_between(random, 1000, 4000), ANY_GROUP, ANY_PITCH});
+        try(ops, random, first, second, (struct case_shape){test_between(random, 5, 150), test_between(random, 1, 20), ANY_GROUP, ANY_PITCH});
+        try(ops, random, first, second, (struct case_shape){test_between(random, 1, 7), test_between(random, 300, 580), ANY_GROUP, ANY_PITCH});
     }
+    try_large_blocks(try, ops, random, first, second);
 }
 
 START_TEST(quantize)
@@ -416,10 +440,8 @@ START_TEST(long_rows)
     static const int64_t lengths[] = {1 << 14, (1 << 14) + 37, (1 << 16) - 1, (1 << 17) + 4097, 200003};
     const struct clq_cpu_ops *const ops = table_of(_i);
     struct test_random random = test_random_start(400 + (uint64_t)_i);
-    struct span_case *c = malloc(sizeof *c);
     const size_t lengths_tried = (size_t)test_amount(TEST_COUNT_OF(lengths), 2);
 
-    TEST_CHECK(c != NULL, "no memory for the test");
     for (size_t k = 0; ops != NULL && k < lengths_tried; k++) {
         for (int i = 0; i < CLQ_INT_TYPES; i++) {
             const int64_t n = lengths[k], q_bytes = bytes_of(int_dtypes[i]);
@@ -466,7 +488,6 @@ START_TEST(long_rows)
             free(wanted_y);
         }
     }
-    free(c);
 }
 END_TEST
 
