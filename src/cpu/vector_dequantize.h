@@ -10,17 +10,17 @@ struct dequantizer {
     vint z;
 };
 
-/* The dequantizer of the vector from column `col` on. */
-INLINE struct dequantizer get_dequantizer(int way, const struct table *table, struct position *at, int64_t col)
+/* The dequantizer of vector `v` of a quad, from column `col` on. */
+INLINE struct dequantizer get_dequantizer(int way, const struct table *table, const struct position *at, int v, int64_t col)
 {
     if (way == SPLATS) {
         const int64_t p = col / WIDTH >> table->vectors_shift;
         return (struct dequantizer){splat_f32(table->s[p]), splat_s32(table->z[p])};
     }
     if (way == PERMUTED) {
-        const vint pattern = load32(table->pattern + at->gone);
-        const struct dequantizer p = {as_f32(permute4(table->s + at->first, pattern)), permute4(table->z + at->first, pattern)};
-        next_vector(at);
+        const vint pattern = load32(table->patterns[at->vector + v]);
+        const int64_t group = at->group + table->first_groups[at->vector + v];
+        const struct dequantizer p = {as_f32(permute4(table->s + group, pattern)), permute4(table->z + group, pattern)};
         return p;
     }
     return (struct dequantizer){as_f32(load32(table->s + col)), load32(table->z + col)};
@@ -57,7 +57,8 @@ INLINE void dequantize_column_quad(struct dequantization k, const struct strip *
 INLINE void get_dequantizers(struct dequantizer p[4], int way, const struct table *table, struct position *at, int64_t col)
 {
     for (int v = 0; v < 4; ++v)
-        p[v] = get_dequantizer(way, table, at, col + v * WIDTH);
+        p[v] = get_dequantizer(way, table, at, v, col + v * WIDTH);
+    if (way == PERMUTED) move_to_next_quad(table, at);
 }
 
 /* The columns that do not fill a quad; see vector_quantize.h. */
@@ -73,7 +74,6 @@ INLINE void dequantize_strip(struct dequantization k, int way, const struct stri
     struct dequantizer p[4];
     int64_t i = 0;
     if (way == RUNS) strip.rows = 1;
-    if (way == PERMUTED) at = table->start;
     while (i + QUAD <= strip.cols) {
         if (way != RUNS) get_dequantizers(p, way, table, &at, i);
         dequantize_column_quad(k, &strip, i, QUAD, way == RUNS ? shared : p, way != RUNS);

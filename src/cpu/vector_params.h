@@ -19,19 +19,21 @@ enum { RUNS, COLUMNS, SPLATS, PERMUTED };
 /* From so many elements in a group on, those of a vector belong to at most four: (group - 1 + WIDTH - 1) / group <= 3. */
 #define PERMUTED_GROUP ((WIDTH + 1) / 3)
 
-/* Where a row is among groups: the group of its next element, and the elements of it that have gone. */
+/* Where a row is among groups: how far into the cycle of vectors after which an element is first in its group again, and the group that was
+   first when this cycle began. A cycle has as many vectors as a group has elements, and WIDTH groups. */
 struct position {
-    int64_t first, gone;
-    int64_t groups, rest; /* whole groups in WIDTH elements, and what is left */
-    int64_t group;
+    int64_t vector, group;
 };
 
 struct table {
     _Alignas(64) float s[TABLE + TABLE_END];
     float r[TABLE + TABLE_END]; /* fl(1 / s) */
     int32_t z[TABLE + TABLE_END];
-    uint32_t pattern[QUAD + WIDTH]; /* permuted: lane_index(i / group) */
-    struct position start;          /* permuted: of a row */
+    /* Permuted: the vectors of a cycle, and three more, so that those of a quad follow each other. */
+    _Alignas(64) uint32_t patterns[QUAD + 3][WIDTH]; /* lane_index() of a lane's group, counted from the first lane's */
+    int32_t first_groups[QUAD + 3];                  /* that of the first lane, counted from where the cycle began */
+    struct position next_quad;                       /* 4 vectors as cycles and a rest */
+    int64_t group;
     int way;
     int vectors_shift; /* splats: log2 of the vectors in a group */
 };
@@ -46,12 +48,12 @@ struct task {
    span, by RUNS. */
 typedef void (*span_kernel)(const struct task *task, const struct table *table);
 
-INLINE void next_vector(struct position *at)
+INLINE void move_to_next_quad(const struct table *table, struct position *at)
 {
-    const int64_t gone = at->gone + at->rest;
-    const bool carry = gone >= at->group;
-    at->first += at->groups + carry;
-    at->gone = carry ? gone - at->group : gone;
+    const int64_t vector = at->vector + table->next_quad.vector;
+    const bool wrap = vector >= table->group;
+    at->vector = wrap ? vector - table->group : vector;
+    at->group += table->next_quad.group + (wrap ? WIDTH : 0);
 }
 
 INLINE const char *move(const void *p, int64_t elements, int64_t bytes)
@@ -105,9 +107,31 @@ static void spread_table(struct table *table, const struct task *task, int64_t f
     end_table(table, n, task);
 }
 
-static void start_table(struct table *table, int64_t group)
+/* The first `vectors` of a cycle, or all of it. */
+static void fill_cycle(struct table *table, int64_t vectors)
 {
-    table->way = COLUMNS;
+    const int64_t group = table->group, count = clq_min_i64(group, vectors) + 3;
+    uint32_t pattern[QUAD + WIDTH];
+    int64_t first = 0, gone = 0;
+    for (int64_t i = 0, index = 0, end = group; i < group + WIDTH; ++i) {
+        if (i == end) {
+            end += group;
+            ++index;
+        }
+        pattern[i] = lane_index((uint32_t)index);
+    }
+    for (int64_t i = 0; i < count; ++i) {
+        store32(table->patterns[i], load32(pattern + gone));
+        table->first_groups[i] = (int32_t)first;
+        for (gone += WIDTH; gone >= group; gone -= group)
+            ++first;
+    }
+    table->next_quad = (struct position){4 % group, 4 / group * WIDTH};
+}
+
+static void start_table(struct table *table, int64_t group, int64_t cols)
+{
+    table->group = group;
     table->vectors_shift = group == 2 * WIDTH;
     if (group >= QUAD) {
         table->way = RUNS;
@@ -115,13 +139,9 @@ static void start_table(struct table *table, int64_t group)
         table->way = SPLATS;
     } else if (group >= PERMUTED_GROUP && group > 1) {
         table->way = PERMUTED;
-        table->start = (struct position){.groups = WIDTH / group, .rest = WIDTH % group, .group = group};
-        for (int64_t i = 0, gone = 0, index = 0; i < group + WIDTH; ++i) {
-            table->pattern[i] = lane_index((uint32_t)index);
-            if (++gone < group) continue;
-            gone = 0;
-            ++index;
-        }
+        fill_cycle(table, clq_ceil_div(cols, WIDTH));
+    } else {
+        table->way = COLUMNS;
     }
 }
 
@@ -141,7 +161,7 @@ static void run_short_rows(const struct task *task, span_kernel kernel, int64_t 
     const int64_t copies = clq_max_i64(1, clq_min_i64(rows / STRIP_ROWS, TABLE / cols)), rest = rows % copies;
     struct task part = *task;
     struct table table;
-    start_table(&table, 1);
+    start_table(&table, 1, cols);
     fill_table(&table, task, 0, cols);
     repeat(table.s, cols, copies * cols);
     repeat(table.r, cols, copies * cols);
@@ -168,7 +188,7 @@ static void run_tables(const struct task *task, span_kernel kernel, int64_t src_
     const int64_t step = clq_min_i64(room, (clq_ceil_div(params, tables) + QUAD - 1) / QUAD * QUAD);
     struct task part = *task;
     struct table table;
-    start_table(&table, span->group);
+    start_table(&table, span->group, span->cols);
     if (span->param_pitch != 0) part.span.rows = 1;
     for (int64_t row = 0; row < span->rows; row += part.span.rows)
         for (int64_t p = 0; p < params; p += step) {

@@ -63,18 +63,18 @@ INLINE struct quantizer share_quantizer(const struct task *task, int64_t p, cons
     return make_quantizer(splat_f32(s), splat_f32(1.0f / s), splat_s32(zero_point_at(task, p)), target);
 }
 
-/* The quantizer of the vector from column `col` on. */
-INLINE struct quantizer get_quantizer(int way, const struct table *table, struct position *at, int64_t col, const struct target *target)
+/* The quantizer of vector `v` of a quad, from column `col` on. */
+INLINE struct quantizer get_quantizer(int way, const struct table *table, const struct position *at, int v, int64_t col, const struct target *target)
 {
     if (way == SPLATS) {
         const int64_t p = col / WIDTH >> table->vectors_shift;
         return make_quantizer(splat_f32(table->s[p]), splat_f32(table->r[p]), splat_s32(table->z[p]), target);
     }
     if (way == PERMUTED) {
-        const vint pattern = load32(table->pattern + at->gone);
-        const vint s = permute4(table->s + at->first, pattern), r = permute4(table->r + at->first, pattern);
-        const vint z = permute4(table->z + at->first, pattern);
-        next_vector(at);
+        const vint pattern = load32(table->patterns[at->vector + v]);
+        const int64_t group = at->group + table->first_groups[at->vector + v];
+        const vint s = permute4(table->s + group, pattern), r = permute4(table->r + group, pattern);
+        const vint z = permute4(table->z + group, pattern);
         return make_quantizer(as_f32(s), as_f32(r), z, target);
     }
     return make_quantizer(as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col), target);
@@ -239,7 +239,8 @@ INLINE void call_end(quantize_end end, const struct strip *strip, int64_t i, int
 INLINE void get_quantizers(struct quantizer p[4], int way, const struct table *table, struct position *at, int64_t col, const struct target *target)
 {
     for (int v = 0; v < 4; ++v)
-        p[v] = get_quantizer(way, table, at, col + v * WIDTH, target);
+        p[v] = get_quantizer(way, table, at, v, col + v * WIDTH, target);
+    if (way == PERMUTED) move_to_next_quad(table, at);
 }
 
 /* `shared` is that of a run. */
@@ -250,7 +251,6 @@ INLINE void quantize_strip(struct quantization k, int way, const struct strip *w
     struct strip strip = *whole;
     struct position at = {0};
     if (way == RUNS) strip.rows = 1;
-    if (way == PERMUTED) at = table->start;
     for (int64_t begin = 0, end; begin < strip.cols; begin = end) {
         struct tally tally = empty_tally();
         struct quantizer p[4];
