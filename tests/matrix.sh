@@ -126,7 +126,7 @@ row_no_jansson()
 # Prints which tables `clquant devices` finds when it is run by the given command.
 note_tables()
 {
-    note "tables: $("$@" devices | grep -i table)"
+    note "$("$@" devices | sed -n 's/^ *tables */tables: /p')"
 }
 
 row_qemu_x86()

@@ -334,6 +334,9 @@ fi
 
 # ---------------------------------------------------------------------------------------------- examples
 
+expect 0 0 "$builddir/examples/quickstart"
+[ "$(cat out)" = "scale 0.00787402:   64 -127   32   95
+scale 0.15748031:  127  -32   64   16" ] || complain "quickstart prints $(cat out)"
 if [ -x "$builddir/examples/idx_to_npy" ]; then
     idx=$builddir/examples/idx_to_npy
     # Two items of 2 x 3 bytes.

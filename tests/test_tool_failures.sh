@@ -210,7 +210,7 @@ if timeout --preserve-status 9 true 2>/dev/null && truncate -s $((8 + ${#header}
     else
         echo "not tried: the progress bar (needs script(1))"
     fi
-    # Larger than what is in memory at a time, to the end: 320 MiB in five pieces.
+    # Larger than what is in memory at a time, to the end: 320 MiB in 80 pieces.
     bytes=335544320
     header="{\"w\":$(tensor F32 320,262144 0 $bytes)}"
     raw_safetensors sparse.safetensors "$header" 0
@@ -260,7 +260,7 @@ fail_each()
 CLQ_FAIL_ALLOCATION=1+ CLQ_FAIL_MARK=mark "$small" devices >out 2>err
 if [ -e mark ]; then
     fail_each quantize m.safetensors -o mo.safetensors --axis 0 --threads 1
-    fail_each quantize x.npy -o mo.safetensors --dtype s4 --axis 1 --group-size 7 --include x --threads 1
+    fail_each quantize x.npy -o mo.safetensors --dtype s4 --axis 1 --group-size 7 --include x --threads 2
     fail_each dequantize mq.safetensors -o mo.safetensors --threads 1
     fail_each inspect mq.safetensors
     fail_each compare m.safetensors mq.safetensors --json --threads 1

@@ -57,7 +57,7 @@ int main(int argc, char **argv)
     setvbuf(stdout, stdout_buffer, _IOFBF, sizeof stdout_buffer);
     signal(SIGXFSZ, SIG_IGN); /* a file that grows too large is an error of write() */
     int status = run(&tool, argc, argv);
-    clq_context_free(tool.context);
+    clq_tool_close_context(&tool);
     if (status == 0 && !clq_tool_flush_stdout()) status = CLQ_TOOL_FAILURE;
     return status;
 }

@@ -143,6 +143,8 @@ int clq_tool_open_context(struct clq_tool *tool)
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
     options.device = tool->device;
     options.num_threads = tool->num_threads;
+    options.parallel_for = clq_tool_workers_run;
+    options.parallel_for_opaque = &tool->workers;
     options.log = log_line;
     options.log_opaque = tool;
     options.error_text = text;
@@ -156,5 +158,12 @@ int clq_tool_open_context(struct clq_tool *tool)
         clq_tool_fail(NULL, NULL, "%s", fault);
         return CLQ_TOOL_FAILURE;
     }
+    clq_tool_workers_start(&tool->workers, tool->info.num_threads - 1);
     return 0;
+}
+
+void clq_tool_close_context(struct clq_tool *tool)
+{
+    clq_context_free(tool->context);
+    clq_tool_workers_stop(&tool->workers);
 }

@@ -8,6 +8,7 @@
 #ifndef CLQ_TOOL_H
 #define CLQ_TOOL_H
 
+#include "tool/workers.h"
 #include <clquant.h>
 #include <clquant_io.h>
 #include <getopt.h>
@@ -45,6 +46,7 @@ struct clq_tool {
     int32_t num_threads;
     int exit_status; /* when clq_tool_option() returns CLQ_TOOL_STOP */
     clq_context *context;
+    struct clq_tool_workers workers; /* of the context */
     clq_device_info info;
     double started;
     struct clq_tool_meter meter;
@@ -54,6 +56,7 @@ struct clq_tool {
 
 /* Creates the context that the options ask for, and fills tool->info. Returns an exit status. */
 int clq_tool_open_context(struct clq_tool *tool);
+void clq_tool_close_context(struct clq_tool *tool);
 
 /* What clq_tool_option() returns for a command's own options without a letter starts at CLQ_TOOL_OWN. */
 enum { CLQ_TOOL_STOP = -2, CLQ_TOOL_OWN = 300 };
