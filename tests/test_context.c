@@ -557,7 +557,7 @@ END_TEST
 
 /* ---- allocator, logger, error text */
 
-START_TEST(allocator)
+START_TEST(allocators)
 {
     struct test_allocator allocator = {0};
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
@@ -684,7 +684,7 @@ int main(void)
     tcase_add_test(work, contexts_on_threads);
     tcase_add_test(work, context_of_another_thread);
     tcase_add_test(work, fork_after_work);
-    tcase_add_test(hooks, allocator);
+    tcase_add_test(hooks, allocators);
     tcase_add_test(hooks, buffer_creation);
     tcase_add_test(hooks, logger);
     tcase_add_test(hooks, error_text);

@@ -135,9 +135,9 @@ START_TEST(large)
     const int64_t repeats = test_amount(6, 1);
 
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
-        const bool copies = test_chance(&random, 2);
+        const bool copying = test_chance(&random, 2);
         const size_t cast = (size_t)test_between(&random, 0, TEST_COUNT_OF(casts) - 1), copy = (size_t)test_between(&random, 0, TEST_COUNT_OF(all_dtypes) - 1);
-        try_pair(&random, places, place_count, copies ? all_dtypes[copy] : casts[cast].from, copies ? all_dtypes[copy] : casts[cast].to, 3, shapes[_i]);
+        try_pair(&random, places, place_count, copying ? all_dtypes[copy] : casts[cast].from, copying ? all_dtypes[copy] : casts[cast].to, 3, shapes[_i]);
     }
     test_places_close(places, place_count);
 }
