@@ -40,14 +40,15 @@ row()
     "$clquant" compare "$work/$name.npy" "$work/$name-restored.npy" --json >"$work/compare.json"
     printf '%-6s %-4s %-23s %9.6f %9.6f %8.4f %8.2f %10d %9d | %9.3f %5.1f | %9.3f %5.1f  %s\n' "$name" "$type" "$title" \
         "$(number "$work/compare.json" mse)" "$(number "$work/compare.json" mae)" "$(number "$work/compare.json" max_error)" \
-        "$(number "$work/compare.json" sqnr_db)" "$(number "$work/quantize.json" bytes_in)" "$(number "$work/quantize.json" bytes_out)" \
+        "$(number "$work/compare.json" sqnr_db)" \
+        "$(number "$work/quantize.json" bytes_in)" "$(number "$work/quantize.json" bytes_out)" \
         "$(number "$work/quantize.json" seconds)" "$(number "$work/quantize.json" gb_per_second)" \
         "$(number "$work/dequantize.json" seconds)" "$(number "$work/dequantize.json" gb_per_second)" \
         "$(number "$work/quantize.json" path)"
 }
 
 [ -x "$clquant" ] || fail "$clquant is not there: run ./setup build"
-[ -x "$build/examples/idx_to_npy" ] || fail "$build/examples/idx_to_npy is not there: it needs zlib and jansson"
+[ -x "$build/examples/idx_to_npy" ] || fail "$build/examples/idx_to_npy is not there: it needs zlib"
 [ -e "$images/train-images-idx3-ubyte.gz" ] || fail "$images is not there: install dataset-fashion-mnist"
 mkdir -p "$work"
 
@@ -67,9 +68,9 @@ for name in t10k train; do
 done
 cat <<END
 
-MSE, MAE and the largest error are in grey levels. A channel is an image, a group 112 pixels of one: four of its 28 lines. Seconds are
-those of the whole command, from file to file; GB/s are the bytes that the kernels read and wrote, per second that they took. The
-quantized bytes include scales and zero points.
+MSE, MAE and the largest error are in grey levels. A channel is an image, a group 112 pixels of one: four of its 28 lines.
+Seconds are those of the whole command, from file to file; GB/s are the bytes that the kernels read and wrote, per second that
+they took. The quantized bytes include scales and zero points.
 
 The files are in $work
 Look at one: $clquant inspect $work/train-s8-per-channel.safetensors
