@@ -2,11 +2,13 @@
 /*
  * Part of vector_kernels.h: copies between strided arrays.
  *
- * A transposition goes by tiles of LINE bytes both ways, so that cache lines are read and written whole, and within these by WIDTH / 4
- * small squares of 16 bytes by 16 bytes side by side: element k of 16 bytes of every row becomes row k of 4 * WIDTH bytes.
+ * A transposition goes by WIDTH / 4 small squares of 16 bytes by 16 bytes, one above the other: element k of 16 bytes of every row becomes
+ * row k of 4 * WIDTH bytes. These fill blocks as wide as a cache line of the source, so that it is read whole, and tall enough to write
+ * several lines of the destination in a row, which saves address translations.
  */
 
-#define LINE 64 /* bytes */
+#define LINE       64 /* bytes */
+#define BLOCK_ROWS 128
 
 /* Rows and columns of the squares of one step, for elements of `size` bytes. */
 #define SQUARE_COLS(size) (16 / (size))
@@ -46,13 +48,12 @@ INLINE void transpose_block(int size, const char *src, int64_t src_row_bytes, ch
 /* src has adjacent columns, dst adjacent rows. */
 INLINE void transpose(int size, const char *src, int64_t src_row_bytes, char *dst, int64_t dst_col_bytes, int64_t rows, int64_t cols)
 {
-    const int64_t line = LINE / size;
-    for (int64_t row = 0; row < rows; row += line) {
-        const int64_t row_count = clq_min_i64(line, rows - row), r = row_count < SQUARE_ROWS(size) ? rows - SQUARE_ROWS(size) : row;
-        for (int64_t col = 0; col < cols; col += line) {
-            const int64_t col_count = clq_min_i64(line, cols - col), c = col_count < SQUARE_COLS(size) ? cols - SQUARE_COLS(size) : col;
-            transpose_block(size, src + r * src_row_bytes + c * size, src_row_bytes, dst + c * dst_col_bytes + r * size, dst_col_bytes, rows - r < line ? rows - r : line,
-                            cols - c < line ? cols - c : line);
+    for (int64_t row = 0; row < rows; row += BLOCK_ROWS) {
+        const int64_t r = clq_min_i64(row, rows - SQUARE_ROWS(size)), height = clq_min_i64(BLOCK_ROWS, rows - r);
+        for (int64_t col = 0; col < cols; col += LINE / size) {
+            const int64_t c = clq_min_i64(col, cols - SQUARE_COLS(size)), width = clq_min_i64(LINE / size, cols - c);
+            transpose_block(size, src + r * src_row_bytes + c * size, src_row_bytes, dst + c * dst_col_bytes + r * size, dst_col_bytes, height,
+                            width);
         }
     }
 }
