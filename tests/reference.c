@@ -17,10 +17,15 @@ struct format {
 static struct format format_of(clq_dtype dtype)
 {
     switch (dtype) {
-    case CLQ_F32: return (struct format){24, -149, 8};
-    case CLQ_F16: return (struct format){11, -24, 5};
-    case CLQ_BF16: return (struct format){8, -133, 8};
-    default: assert(dtype == CLQ_F64); return (struct format){53, -1074, 11};
+    case CLQ_F32:
+        return (struct format){24, -149, 8};
+    case CLQ_F16:
+        return (struct format){11, -24, 5};
+    case CLQ_BF16:
+        return (struct format){8, -133, 8};
+    default:
+        assert(dtype == CLQ_F64);
+        return (struct format){53, -1074, 11};
     }
 }
 
@@ -148,8 +153,8 @@ uint32_t ref_multiply(uint32_t x, uint32_t s)
     (void)factor;
     if (class == REF_NAN) return REF_NAN_BITS;
     if (class == REF_INFINITE) return (uint32_t)infinity_of(CLQ_F32, a.negative != b.negative);
-    return (uint32_t)ref_encode(CLQ_F32, (struct ref_number){a.negative != b.negative, false, a.mantissa * b.mantissa,
-                                                            a.exponent + b.exponent});
+    return (uint32_t)ref_encode(
+        CLQ_F32, (struct ref_number){a.negative != b.negative, false, a.mantissa * b.mantissa, a.exponent + b.exponent});
 }
 
 /* a + b before any rounding, as far as 24 digits can tell. Both have at most 48 digits. */
@@ -218,8 +223,12 @@ void ref_type_range(clq_dtype dtype, int64_t *least, int64_t *most)
     static const struct {
         clq_dtype dtype;
         int64_t least, most;
-    } types[] = {{CLQ_S4, -8, 7},         {CLQ_U4, 0, 15},    {CLQ_S8, -128, 127},
-                 {CLQ_U8, 0, 255},        {CLQ_U16, 0, 65535}, {CLQ_S16, -32768, 32767},
+    } types[] = {{CLQ_S4, -8, 7},
+                 {CLQ_U4, 0, 15},
+                 {CLQ_S8, -128, 127},
+                 {CLQ_U8, 0, 255},
+                 {CLQ_U16, 0, 65535},
+                 {CLQ_S16, -32768, 32767},
                  {CLQ_S32, INT32_MIN, INT32_MAX}};
 
     *least = *most = 0;
@@ -239,7 +248,8 @@ void ref_scheme_resolve(const clq_scheme *scheme, struct ref_scheme *resolved)
         least = scheme->qmin;
         most = scheme->qmax;
     }
-    *resolved = (struct ref_scheme){.qmin = (int32_t)least, .qmax = (int32_t)most, .lowest = (int32_t)least, .highest = (int32_t)most};
+    *resolved =
+        (struct ref_scheme){.qmin = (int32_t)least, .qmax = (int32_t)most, .lowest = (int32_t)least, .highest = (int32_t)most};
     resolved->symmetric = scheme->symmetry != CLQ_ASYMMETRIC && scheme->dtype != CLQ_S32;
     if (scheme->dtype == CLQ_U4 || scheme->dtype == CLQ_U8 || scheme->dtype == CLQ_U16) {
         if (resolved->symmetric) resolved->zero_point = (int32_t)((least + most + 1) / 2);
@@ -265,7 +275,8 @@ uint32_t ref_quotient(uint32_t x, uint32_t s, bool reciprocal)
     return reciprocal ? ref_multiply(x, ref_divide(one, s)) : ref_divide(x, s);
 }
 
-int32_t ref_quantize_bits(uint32_t x, uint32_t s, bool reciprocal, int64_t z, int64_t lowest, int64_t highest, enum ref_kind *kind)
+int32_t ref_quantize_bits(uint32_t x, uint32_t s, bool reciprocal, int64_t z, int64_t lowest, int64_t highest,
+                          enum ref_kind *kind)
 {
     const uint32_t d = ref_quotient(x, s, reciprocal);
     struct ref_number number;
@@ -329,7 +340,8 @@ static uint32_t scale_of(struct ref_number value, int64_t halves, bool power_of_
     int32_t magnitude;
 
     normalize(&value, 61);
-    scale = (struct ref_number){false, value.mantissa % (uint64_t)halves != 0, value.mantissa / (uint64_t)halves, value.exponent + 1};
+    scale =
+        (struct ref_number){false, value.mantissa % (uint64_t)halves != 0, value.mantissa / (uint64_t)halves, value.exponent + 1};
     scale = round_digits(scale);
     if (power_of_two && (scale.mantissa & (scale.mantissa - 1)) != 0) scale.mantissa = (uint64_t)1 << bit_length(scale.mantissa);
     magnitude = bit_length(scale.mantissa) - 1 + scale.exponent; /* scale in [2^magnitude, 2^(magnitude + 1)) */
@@ -425,10 +437,14 @@ uint64_t ref_get(const clq_tensor *tensor, const int64_t *index)
     for (int32_t i = 0; i < size; i++)
         value |= (uint64_t)bytes[place * size + i] << (8 * i); /* tests run on little-endian machines */
     switch (tensor->dtype) {
-    case CLQ_S8: return (uint64_t)(int64_t)(int8_t)(uint8_t)value;
-    case CLQ_S16: return (uint64_t)(int64_t)(int16_t)(uint16_t)value;
-    case CLQ_S32: return (uint64_t)(int64_t)(int32_t)(uint32_t)value;
-    default: return value;
+    case CLQ_S8:
+        return (uint64_t)(int64_t)(int8_t)(uint8_t)value;
+    case CLQ_S16:
+        return (uint64_t)(int64_t)(int16_t)(uint16_t)value;
+    case CLQ_S32:
+        return (uint64_t)(int64_t)(int32_t)(uint32_t)value;
+    default:
+        return value;
     }
 }
 
@@ -492,8 +508,8 @@ static void param_index(const clq_scheme *scheme, int32_t rank, const int64_t *i
     param[axis] = index[axis] / scheme->group_size;
 }
 
-void ref_params_at(const clq_qparams *params, const struct ref_scheme *resolved, int32_t rank, const int64_t *index, uint32_t *scale,
-                   int64_t *zero_point)
+void ref_params_at(const clq_qparams *params, const struct ref_scheme *resolved, int32_t rank, const int64_t *index,
+                   uint32_t *scale, int64_t *zero_point)
 {
     int64_t param[CLQ_MAX_RANK];
 
@@ -519,8 +535,8 @@ void ref_quantize(const clq_tensor *x, const clq_qparams *params, const clq_tens
     if (ref_elements(x->rank, x->shape) > 0) {
         do {
             ref_params_at(params, &resolved, x->rank, index, &s, &z);
-            const int32_t value = ref_quantize_bits(get_f32(x, index), s, params->scheme.quotient == CLQ_RECIPROCAL, z, resolved.lowest,
-                                                    resolved.highest, &kind);
+            const int32_t value = ref_quantize_bits(get_f32(x, index), s, params->scheme.quotient == CLQ_RECIPROCAL, z,
+                                                    resolved.lowest, resolved.highest, &kind);
             kinds[kind]++;
             ref_set(q, index, (uint64_t)(int64_t)value);
         } while (ref_next(x->rank, x->shape, index));
@@ -591,7 +607,8 @@ void ref_qparams_from_range(const clq_tensor *lo, const clq_tensor *hi, const cl
     do {
         uint32_t scale = 0;
         int32_t zero_point = 0;
-        const bool accepted = ref_from_range((uint32_t)ref_get(lo, index), (uint32_t)ref_get(hi, index), &params->scheme, &scale, &zero_point);
+        const bool accepted =
+            ref_from_range((uint32_t)ref_get(lo, index), (uint32_t)ref_get(hi, index), &params->scheme, &scale, &zero_point);
         assert(accepted);
         (void)accepted;
         ref_set(&params->scale, index, scale);

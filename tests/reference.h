@@ -42,10 +42,10 @@ int64_t ref_round(uint32_t x);
 
 /* What a scheme comes to. */
 struct ref_scheme {
-    int32_t qmin, qmax;           /* its own range */
-    int32_t zero_point;           /* fixed one of a symmetric scheme; 0 clamped into the range otherwise */
-    int32_t reach;                /* P */
-    int32_t lowest, highest;      /* effective range at the fixed zero point; with another z of an asymmetric scheme: qmin, qmax */
+    int32_t qmin, qmax;      /* its own range */
+    int32_t zero_point;      /* fixed one of a symmetric scheme; 0 clamped into the range otherwise */
+    int32_t reach;           /* P */
+    int32_t lowest, highest; /* effective range at the fixed zero point; with another z of an asymmetric scheme: qmin, qmax */
     bool symmetric;
 };
 
@@ -59,7 +59,8 @@ void ref_type_range(clq_dtype dtype, int64_t *least, int64_t *most);
 enum ref_kind { REF_INSIDE, REF_KIND_NAN, REF_KIND_INFINITE, REF_CLIPPED };
 
 uint32_t ref_quotient(uint32_t x, uint32_t s, bool reciprocal);
-int32_t ref_quantize_bits(uint32_t x, uint32_t s, bool reciprocal, int64_t z, int64_t lowest, int64_t highest, enum ref_kind *kind);
+int32_t ref_quantize_bits(uint32_t x, uint32_t s, bool reciprocal, int64_t z, int64_t lowest, int64_t highest,
+                          enum ref_kind *kind);
 uint32_t ref_dequantize_bits(int64_t q, uint32_t s, int64_t z);
 
 /* Returns false if the range is refused. */
@@ -80,8 +81,8 @@ void ref_set(const clq_tensor *tensor, const int64_t *index, uint64_t value);
 void ref_scheme_shape(const clq_scheme *scheme, int32_t rank, const int64_t *shape, int32_t *param_rank, int64_t *param_shape);
 
 /* Scale and zero point of an element. */
-void ref_params_at(const clq_qparams *params, const struct ref_scheme *resolved, int32_t rank, const int64_t *index, uint32_t *scale,
-                   int64_t *zero_point);
+void ref_params_at(const clq_qparams *params, const struct ref_scheme *resolved, int32_t rank, const int64_t *index,
+                   uint32_t *scale, int64_t *zero_point);
 
 /* The operations. The parameters are right, the outputs host views; counts receives three numbers and may be NULL. */
 void ref_quantize(const clq_tensor *x, const clq_qparams *params, const clq_tensor *q, int64_t *counts);

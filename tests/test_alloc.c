@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every allocation of every operation failing once: the call says so or does without it, its outputs are untouched or right, nothing leaks,
- * and the context works afterwards.
+ * Every allocation of every operation failing once: the call says so or does without it, its outputs are untouched or right,
+ * nothing leaks, and the context works afterwards.
  */
 #include "config.h"
 
@@ -221,8 +221,10 @@ static bool fail_once(struct bench *b, int operation, struct test_allocator *all
     if (status == CLQ_OK) {
         operations[operation].expect(b); /* it did without, or made no such allocation */
     } else {
-        TEST_CHECK(reached && status == CLQ_ERROR_OUT_OF_MEMORY, "%s: %s", clq_status_name(status), clq_context_error(b->context));
-        TEST_CHECK(strstr(clq_context_error(b->context), operations[operation].name) != NULL, "\"%s\" does not name the function", clq_context_error(b->context));
+        TEST_CHECK(reached && status == CLQ_ERROR_OUT_OF_MEMORY, "%s: %s", clq_status_name(status),
+                   clq_context_error(b->context));
+        TEST_CHECK(strstr(clq_context_error(b->context), operations[operation].name) != NULL, "\"%s\" does not name the function",
+                   clq_context_error(b->context));
         TEST_CHECK(memcmp(&b->stats, &stats_before, sizeof stats_before) == 0, "stats were written");
     }
     compare_all(b);
@@ -370,7 +372,8 @@ START_TEST(buffer_without_memory)
     allocator.fail_at = 0;
     allocator.fail_size_from = 1 << 30;
     TEST_CHECK(clq_buffer_create(context, INT64_MAX, &buffer) == CLQ_ERROR_OUT_OF_MEMORY && buffer == NULL, "INT64_MAX bytes");
-    TEST_CHECK(clq_buffer_create(context, INT64_MAX - 63, &buffer) == CLQ_ERROR_OUT_OF_MEMORY && buffer == NULL, "nearly as many");
+    TEST_CHECK(clq_buffer_create(context, INT64_MAX - 63, &buffer) == CLQ_ERROR_OUT_OF_MEMORY && buffer == NULL,
+               "nearly as many");
     clq_context_free(context);
     TEST_CHECK(allocator.live == 0 && !allocator.misused, "leaked or misused");
 }

@@ -1,17 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts: options, environment, allocator, logger, threads, fork, listing, error text; names and version. */
+/* Contexts: options, environment, allocator, logger, listing, error text; names and version. */
 #include "config.h"
 
-#include "reference.h"
 #include "test_support.h"
 #include <fenv.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 /* Tests set these; what the caller of the tests has in them must not matter. */
@@ -23,7 +20,8 @@ static void clear_environment(void)
     unsetenv("OMP_NUM_THREADS");
 }
 
-/* Creates with these options; fails unless the status is the expected one, a context comes exactly with CLQ_OK, and a text with every failure. */
+/* Creates with these options; fails unless the status is the expected one, a context comes exactly with CLQ_OK, and a text with
+ * every failure. */
 static clq_context *create(const clq_context_options *given, clq_status expected, const char *mentions)
 {
     clq_context_options options = *given;
@@ -70,10 +68,12 @@ START_TEST(defaults)
     TEST_CHECK(clq_context_create(NULL, &context) == CLQ_OK && context != NULL, "no options");
     info = info_of(context);
     TEST_CHECK(strcmp(info.id, "cpu") == 0 && info.chosen == 1, "id %s, chosen %d", info.id, (int)info.chosen);
-    TEST_CHECK(*info.name != '\0' && *info.reason != '\0' && info.memory_bytes > 0, "name \"%s\", reason \"%s\"", info.name, info.reason);
+    TEST_CHECK(*info.name != '\0' && *info.reason != '\0' && info.memory_bytes > 0, "name \"%s\", reason \"%s\"", info.name,
+               info.reason);
     TEST_CHECK(info.num_threads >= 1 && info.num_threads <= sysconf(_SC_NPROCESSORS_CONF), "%d threads", (int)info.num_threads);
     for (int32_t i = 0; i < clq_cpu_table_count; i++)
-        TEST_CHECK(strstr(info.tables, clq_cpu_tables[i].ops->name) != NULL, "\"%s\" lacks %s", info.tables, clq_cpu_tables[i].ops->name);
+        TEST_CHECK(strstr(info.tables, clq_cpu_tables[i].ops->name) != NULL, "\"%s\" lacks %s", info.tables,
+                   clq_cpu_tables[i].ops->name);
     TEST_OK(context, clq_context_synchronize(context));
     clq_context_free(context);
     clq_context_free(NULL);
@@ -89,7 +89,8 @@ START_TEST(null_arguments)
 
     options.error_text = text;
     options.error_text_bytes = sizeof text;
-    TEST_CHECK(clq_context_create(&options, NULL) == CLQ_ERROR_INVALID_ARGUMENT && strstr(text, "context") != NULL, "context NULL: \"%s\"", text);
+    TEST_CHECK(clq_context_create(&options, NULL) == CLQ_ERROR_INVALID_ARGUMENT && strstr(text, "context") != NULL,
+               "context NULL: \"%s\"", text);
     TEST_CHECK(clq_context_create(NULL, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "both NULL");
     TEST_CHECK(clq_context_info(NULL, &info) == CLQ_ERROR_INVALID_ARGUMENT, "info of NULL");
     TEST_CHECK(clq_context_info(context, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "info to NULL");
@@ -111,7 +112,8 @@ START_TEST(tables_by_name)
             is_there = is_there || (strcmp(test_table(k)->ops->name, names[i]) == 0 && test_table(k)->is_worth_it());
         options.cpu = names[i];
         clq_context *const context = create(&options, is_there ? CLQ_OK : CLQ_ERROR_NO_DEVICE, names[i]);
-        if (is_there) TEST_CHECK(strcmp(info_of(context).path, names[i]) == 0, "asked for %s, got %s", names[i], info_of(context).path);
+        if (is_there)
+            TEST_CHECK(strcmp(info_of(context).path, names[i]) == 0, "asked for %s, got %s", names[i], info_of(context).path);
         clq_context_free(context);
     }
     options.cpu = "sse9";
@@ -127,7 +129,8 @@ END_TEST
 
 START_TEST(devices_by_name)
 {
-    static const char *const unknown[] = {"gpu", "", "CPU", "cpu:0", "openclx", "opencl:", "opencl:x", "opencl:-1", "opencl:0x1", "a\nb"};
+    static const char *const unknown[] = {"gpu",     "",         "CPU",       "cpu:0",      "openclx",
+                                          "opencl:", "opencl:x", "opencl:-1", "opencl:0x1", "a\nb"};
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
 
     clear_environment();
@@ -150,7 +153,8 @@ START_TEST(thread_numbers)
     for (size_t i = 0; i < TEST_COUNT_OF(good); i++) {
         options.num_threads = good[i];
         clq_context *const context = create(&options, CLQ_OK, NULL);
-        TEST_CHECK(info_of(context).num_threads == good[i], "asked for %d, got %d", (int)good[i], (int)info_of(context).num_threads);
+        TEST_CHECK(info_of(context).num_threads == good[i], "asked for %d, got %d", (int)good[i],
+                   (int)info_of(context).num_threads);
         clq_context_free(context);
     }
     for (size_t i = 0; i < TEST_COUNT_OF(bad); i++) {
@@ -171,15 +175,18 @@ START_TEST(struct_sizes)
     clear_environment();
     newer.options.num_threads = 3;
     newer.options.struct_size = sizeof newer;
-    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_OK && info_of(context).num_threads == 3, "a larger struct with zeros behind");
+    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_OK && info_of(context).num_threads == 3,
+               "a larger struct with zeros behind");
     clq_context_free(context);
     newer.later[40] = 1;
-    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL, "an option that this version does not know");
+    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL,
+               "an option that this version does not know");
     /* Sizes that no version has had. */
     newer.options.struct_size = 0;
     TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL, "size 0");
     newer.options.struct_size = sizeof(size_t);
-    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL, "size of the first field alone");
+    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL,
+               "size of the first field alone");
     newer.options.struct_size = sizeof(clq_context_options) - 1;
     TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL, "a byte short");
 }
@@ -236,7 +243,8 @@ START_TEST(environment)
         {"CLQ_NUM_THREADS", "2.5", CLQ_ERROR_INVALID_ARGUMENT},
     };
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
-    const clq_context_options explicit_options = {.struct_size = sizeof options, .device = "cpu", .cpu = "scalar", .num_threads = 2};
+    const clq_context_options explicit_options = {
+        .struct_size = sizeof options, .device = "cpu", .cpu = "scalar", .num_threads = 2};
 
     for (size_t i = 0; i < TEST_COUNT_OF(cases); i++) {
         clear_environment();
@@ -246,7 +254,8 @@ START_TEST(environment)
         /* Options come first. */
         clq_context *const context = create(&explicit_options, CLQ_OK, NULL);
         const clq_device_info info = info_of(context);
-        TEST_CHECK(strcmp(info.path, "scalar") == 0 && info.num_threads == 2, "options must win: %s, %d threads", info.path, (int)info.num_threads);
+        TEST_CHECK(strcmp(info.path, "scalar") == 0 && info.num_threads == 2, "options must win: %s, %d threads", info.path,
+                   (int)info.num_threads);
         clq_context_free(context);
     }
     clear_environment();
@@ -324,13 +333,15 @@ START_TEST(devices_list)
     count = -1;
     TEST_CHECK(clq_devices_list(infos, 8, &count) == CLQ_OK && count >= 1 && count <= 8, "all");
     for (int32_t i = 0; i < count; i++) {
-        TEST_CHECK(memchr(infos[i].id, 0, sizeof infos[i].id) && memchr(infos[i].name, 0, sizeof infos[i].name) && memchr(infos[i].path, 0, sizeof infos[i].path) &&
-                       memchr(infos[i].tables, 0, sizeof infos[i].tables) && memchr(infos[i].reason, 0, sizeof infos[i].reason),
+        TEST_CHECK(memchr(infos[i].id, 0, sizeof infos[i].id) && memchr(infos[i].name, 0, sizeof infos[i].name) &&
+                       memchr(infos[i].path, 0, sizeof infos[i].path) && memchr(infos[i].tables, 0, sizeof infos[i].tables) &&
+                       memchr(infos[i].reason, 0, sizeof infos[i].reason),
                    "text without an end");
         chosen += infos[i].chosen;
     }
     TEST_CHECK(chosen == 1, "one is chosen");
-    TEST_CHECK(strcmp(infos[count - 1].id, "cpu") == 0 && strcmp(infos[count - 1].path, test_table(0)->ops->name) == 0, "the CPU is the last, with its best table");
+    TEST_CHECK(strcmp(infos[count - 1].id, "cpu") == 0 && strcmp(infos[count - 1].path, test_table(0)->ops->name) == 0,
+               "the CPU is the last, with its best table");
     for (int32_t i = count; i < 8; i++)
         TEST_CHECK(((unsigned char *)&infos[i])[0] == 0xa5, "written past the last");
     TEST_CHECK(clq_devices_list(NULL, 1, &count) == CLQ_ERROR_INVALID_ARGUMENT, "no room, but a capacity");
@@ -338,8 +349,9 @@ START_TEST(devices_list)
     TEST_CHECK(clq_devices_list(infos, 8, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "no count");
     /* A setting that refuses every device: they are still listed, with the reason. */
     setenv("CLQ_DEVICE", "nonsense", 1);
-    TEST_CHECK(clq_devices_list(infos, 8, &count) == CLQ_OK && infos[count - 1].chosen == 0 && strstr(infos[count - 1].reason, "CLQ_DEVICE") != NULL, "reason \"%s\"",
-               infos[count - 1].reason);
+    TEST_CHECK(clq_devices_list(infos, 8, &count) == CLQ_OK && infos[count - 1].chosen == 0 &&
+                   strstr(infos[count - 1].reason, "CLQ_DEVICE") != NULL,
+               "reason \"%s\"", infos[count - 1].reason);
     clear_environment();
 }
 END_TEST
@@ -371,13 +383,15 @@ START_TEST(names)
         clq_dtype dtype;
         const char *name;
         int32_t bits;
-    } dtypes[] = {{CLQ_F32, "f32", 32}, {CLQ_F16, "f16", 16}, {CLQ_BF16, "bf16", 16}, {CLQ_F64, "f64", 64}, {CLQ_S8, "s8", 8},     {CLQ_U8, "u8", 8},
-                  {CLQ_S4, "s4", 4},    {CLQ_U4, "u4", 4},    {CLQ_S16, "s16", 16},   {CLQ_U16, "u16", 16}, {CLQ_S32, "s32", 32}, {CLQ_S64, "s64", 64}};
+    } dtypes[] = {{CLQ_F32, "f32", 32}, {CLQ_F16, "f16", 16}, {CLQ_BF16, "bf16", 16}, {CLQ_F64, "f64", 64},
+                  {CLQ_S8, "s8", 8},    {CLQ_U8, "u8", 8},    {CLQ_S4, "s4", 4},      {CLQ_U4, "u4", 4},
+                  {CLQ_S16, "s16", 16}, {CLQ_U16, "u16", 16}, {CLQ_S32, "s32", 32},   {CLQ_S64, "s64", 64}};
     for (size_t i = 0; i < TEST_COUNT_OF(dtypes); i++) {
         TEST_CHECK(strcmp(clq_dtype_name(dtypes[i].dtype), dtypes[i].name) == 0, "%s", clq_dtype_name(dtypes[i].dtype));
         TEST_CHECK(clq_dtype_bits(dtypes[i].dtype) == dtypes[i].bits, "bits of %s", dtypes[i].name);
     }
-    TEST_CHECK(clq_dtype_bits(CLQ_DTYPE_NONE) == 0 && clq_dtype_bits((clq_dtype)99) == 0 && clq_dtype_bits((clq_dtype)-1) == 0, "bits of what is no dtype");
+    TEST_CHECK(clq_dtype_bits(CLQ_DTYPE_NONE) == 0 && clq_dtype_bits((clq_dtype)99) == 0 && clq_dtype_bits((clq_dtype)-1) == 0,
+               "bits of what is no dtype");
     TEST_CHECK(strcmp(clq_dtype_name((clq_dtype)99), "unknown dtype") == 0, "name of what is no dtype");
 }
 END_TEST
@@ -388,8 +402,8 @@ START_TEST(views)
 {
     float data[24] = {0};
     const int64_t shape[8] = {2, 3, 4, 1, 1, 1, 1, 1}, huge[2] = {INT64_MAX, INT64_MAX};
-    const clq_tensor t = clq_tensor_host(CLQ_F32, data, 3, shape), scalar = clq_tensor_host(CLQ_S8, data, 0, NULL), wrong = clq_tensor_host(CLQ_F32, data, 9, shape),
-                     negative = clq_tensor_host(CLQ_F32, data, -1, shape);
+    const clq_tensor t = clq_tensor_host(CLQ_F32, data, 3, shape), scalar = clq_tensor_host(CLQ_S8, data, 0, NULL),
+                     wrong = clq_tensor_host(CLQ_F32, data, 9, shape), negative = clq_tensor_host(CLQ_F32, data, -1, shape);
 
     TEST_CHECK(t.dtype == CLQ_F32 && t.memory == CLQ_MEMORY_HOST && t.rank == 3 && t.data == data && t.offset == 0, "fields");
     TEST_CHECK(t.shape[0] == 2 && t.shape[1] == 3 && t.shape[2] == 4, "shape");
@@ -399,159 +413,6 @@ START_TEST(views)
     TEST_CHECK(clq_tensor_host(CLQ_F32, data, 2, huge).rank == 2, "sizes that overflow are for the operations to refuse");
     const clq_tensor b = clq_tensor_buffer(CLQ_S16, (clq_buffer *)data, 7, 2, shape);
     TEST_CHECK(b.memory == CLQ_MEMORY_BUFFER && b.offset == 7 && b.strides[0] == 3 && b.data == (void *)data, "a buffer's view");
-}
-END_TEST
-
-/* ---- work: threads, fork */
-
-/* Quantizes `n` values made from `salt` and checks them. Returns false instead of failing, so that any thread may call it. */
-static bool works(clq_context *context, int64_t n, uint64_t salt)
-{
-    float *const x = calloc((size_t)n, sizeof *x);
-    int8_t *const q = calloc((size_t)n, 1);
-    float scale = 0.25f;
-    const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(CLQ_S8, q, 1, &n);
-    const clq_qparams params = {.scheme = {.dtype = CLQ_S8}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
-    bool good = x != NULL && q != NULL;
-
-    for (int64_t i = 0; good && i < n; i++)
-        x[i] = (float)((int64_t)((uint64_t)i * 2654435761u + salt) % 400 - 200) * 0.2f;
-    good = good && clq_quantize(context, &source, &params, &target, NULL) == CLQ_OK;
-    for (int64_t i = 0; good && i < n; i++) {
-        enum ref_kind kind;
-        good = q[i] == ref_quantize_bits(test_bits(x[i]), test_bits(scale), false, 0, -128, 127, &kind);
-    }
-    free(x);
-    free(q);
-    return good;
-}
-
-/* The hook is called for large tensors, with every task once, and not at all on one thread. */
-START_TEST(parallel_for_hook)
-{
-    struct test_hook hook = {.threads = 3};
-    clq_context *context = test_context(NULL, 4, test_parallel_for, &hook);
-
-    TEST_CHECK(works(context, 300000, 1), "wrong result");
-    TEST_CHECK(hook.calls >= 1 && hook.tasks >= 2 && hook.tasks <= 64 * hook.calls, "%lld calls, %lld tasks", (long long)hook.calls, (long long)hook.tasks);
-    clq_context_free(context);
-    hook.calls = hook.tasks = 0;
-    context = test_context(NULL, 1, test_parallel_for, &hook);
-    TEST_CHECK(works(context, 300000, 2) && hook.calls == 0, "one thread needs no hook");
-    clq_context_free(context);
-}
-END_TEST
-
-/* One after another is always right. */
-static void serial_for(void *opaque, int64_t tasks, clq_task_fn task, void *argument)
-{
-    ++*(int *)opaque;
-    for (int64_t i = tasks - 1; i >= 0; i--)
-        task(argument, i);
-}
-
-START_TEST(serial_hook)
-{
-    int calls = 0;
-    clq_context *const context = test_context(NULL, 4, serial_for, &calls);
-
-    TEST_CHECK(works(context, 300000, 1) && calls > 0, "%d calls", calls);
-    clq_context_free(context);
-}
-END_TEST
-
-struct worker {
-    int32_t table;
-    bool good;
-    clq_context *shared; /* NULL: one of its own */
-};
-
-static void *work_alone(void *opaque)
-{
-    struct worker *const worker = opaque;
-    clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
-    struct test_hook hook = {.threads = 2};
-    clq_context *context = worker->shared;
-    const int64_t rounds = test_amount(30, 5);
-    const float scale = 0;
-    float x = 1;
-    int8_t q = 0;
-    const clq_tensor source = clq_tensor_host(CLQ_F32, &x, 0, NULL), target = clq_tensor_host(CLQ_S8, &q, 0, NULL);
-    const clq_qparams wrong = {.scheme = {.dtype = CLQ_S8}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
-
-    options.cpu = test_table(worker->table % test_table_count())->ops->name;
-    options.num_threads = 2;
-    options.parallel_for = test_parallel_for;
-    options.parallel_for_opaque = &hook;
-    worker->good = context != NULL || clq_context_create(&options, &context) == CLQ_OK;
-    for (int64_t i = 0; worker->good && i < rounds; i++) {
-        worker->good = works(context, i % 10 == 0 ? 140000 : 1000 + i, (uint64_t)(i + worker->table));
-        /* An error of one's own, which nobody else sees. */
-        worker->good = worker->good && clq_quantize(context, &source, &wrong, &target, NULL) == CLQ_ERROR_PARAMETER && strstr(clq_context_error(context), "scale") != NULL;
-    }
-    if (worker->shared == NULL) clq_context_free(context);
-    return NULL;
-}
-
-START_TEST(contexts_on_threads)
-{
-    struct worker workers[6];
-    pthread_t threads[6];
-
-    clear_environment();
-    for (int32_t i = 0; i < 6; i++) {
-        workers[i] = (struct worker){.table = i};
-        TEST_CHECK(pthread_create(&threads[i], NULL, work_alone, &workers[i]) == 0, "no thread");
-    }
-    for (int32_t i = 0; i < 6; i++)
-        pthread_join(threads[i], NULL);
-    for (int32_t i = 0; i < 6; i++)
-        TEST_CHECK(workers[i].good, "the context of thread %d failed", (int)i);
-}
-END_TEST
-
-/* One thread at a time may be another one than the creator. */
-START_TEST(context_of_another_thread)
-{
-    clq_context *const context = test_context(NULL, 2, NULL, NULL);
-    struct worker worker = {.shared = context};
-    pthread_t thread;
-
-    TEST_CHECK(pthread_create(&thread, NULL, work_alone, &worker) == 0, "no thread");
-    pthread_join(thread, NULL);
-    TEST_CHECK(worker.good && works(context, 1000, 9), "wrong result");
-    clq_context_free(context);
-}
-END_TEST
-
-/* In a child the parent's context runs on the calling thread: no hook is called, no pool of threads is waited for. */
-START_TEST(fork_after_work)
-{
-    struct test_hook hook = {.threads = 3};
-    clq_context *const hooked = test_context(NULL, 4, test_parallel_for, &hook), *const plain = test_context(NULL, 4, NULL, NULL);
-    int status = 0;
-    pid_t child;
-
-    clear_environment();
-    TEST_CHECK(works(hooked, 300000, 1) && works(plain, 300000, 2), "wrong result in the parent");
-    hook.calls = 0;
-    child = fork();
-    if (child == 0) {
-        alarm(60);
-        clq_context *fresh = NULL;
-        clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
-        options.num_threads = 1;
-        const bool good = works(hooked, 300000, 3) && works(plain, 300000, 4) && hook.calls == 0 && clq_context_create(&options, &fresh) == CLQ_OK && works(fresh, 300000, 5);
-        clq_context_free(fresh);
-        clq_context_free(hooked);
-        clq_context_free(plain);
-        _exit(good ? 0 : 1);
-    }
-    TEST_CHECK(child > 0 && waitpid(child, &status, 0) == child, "no child");
-    TEST_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child ended with status 0x%x", (unsigned)status);
-    TEST_CHECK(works(hooked, 300000, 6) && works(plain, 300000, 7) && hook.calls > 0, "wrong result in the parent afterwards");
-    clq_context_free(hooked);
-    clq_context_free(plain);
 }
 END_TEST
 
@@ -592,7 +453,8 @@ START_TEST(buffer_creation)
 
     for (size_t i = 0; i < TEST_COUNT_OF(wrong); i++) {
         buffer = (clq_buffer *)(void *)context;
-        TEST_CHECK(clq_buffer_create(context, wrong[i], &buffer) == CLQ_ERROR_INVALID_ARGUMENT && buffer == NULL, "size %" PRId64, wrong[i]);
+        TEST_CHECK(clq_buffer_create(context, wrong[i], &buffer) == CLQ_ERROR_INVALID_ARGUMENT && buffer == NULL, "size %" PRId64,
+                   wrong[i]);
         TEST_CHECK(strstr(clq_context_error(context), "size_bytes") != NULL, "%s", clq_context_error(context));
     }
     TEST_CHECK(clq_buffer_create(context, 100, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "no place for it");
@@ -632,9 +494,10 @@ START_TEST(logger)
     context = create(&options, CLQ_OK, NULL);
     TEST_CHECK(log.lines > 0 && log.errors == 0, "creation says what was chosen");
     before = log.lines;
-    TEST_CHECK(works(context, 100, 1) && log.lines == before, "success is silent");
+    TEST_CHECK(test_works(context, 100, 1) && log.lines == before, "success is silent");
     TEST_CHECK(clq_buffer_create(context, -1, &buffer) == CLQ_ERROR_INVALID_ARGUMENT, "must fail");
-    TEST_CHECK(log.errors == 1 && strcmp(log.last, clq_context_error(context)) == 0, "\"%s\" was logged, the error is \"%s\"", log.last, clq_context_error(context));
+    TEST_CHECK(log.errors == 1 && strcmp(log.last, clq_context_error(context)) == 0, "\"%s\" was logged, the error is \"%s\"",
+               log.last, clq_context_error(context));
     clq_context_free(context);
     options.cpu = "nonsense";
     refuse(&options, CLQ_ERROR_INVALID_ARGUMENT, "nonsense");
@@ -652,9 +515,13 @@ START_TEST(error_text)
     TEST_CHECK(*clq_context_error(context) == '\0', "none yet");
     TEST_CHECK(clq_buffer_create(context, -1, &buffer) == CLQ_ERROR_INVALID_ARGUMENT, "must fail");
     snprintf(first, sizeof first, "%s", clq_context_error(context));
-    TEST_CHECK(strstr(first, "clq_buffer_create") != NULL && strstr(first, "-1") != NULL, "\"%s\" must name the function and the value", first);
-    TEST_CHECK(works(context, 10, 1) && strcmp(clq_context_error(context), first) == 0, "it is the last call's that failed: \"%s\"", clq_context_error(context));
-    TEST_CHECK(clq_buffer_create(context, -2, &buffer) == CLQ_ERROR_INVALID_ARGUMENT && strcmp(clq_context_error(context), first) != 0, "a new error replaces it");
+    TEST_CHECK(strstr(first, "clq_buffer_create") != NULL && strstr(first, "-1") != NULL,
+               "\"%s\" must name the function and the value", first);
+    TEST_CHECK(test_works(context, 10, 1) && strcmp(clq_context_error(context), first) == 0,
+               "it is the last call's that failed: \"%s\"", clq_context_error(context));
+    TEST_CHECK(clq_buffer_create(context, -2, &buffer) == CLQ_ERROR_INVALID_ARGUMENT &&
+                   strcmp(clq_context_error(context), first) != 0,
+               "a new error replaces it");
     TEST_CHECK(*clq_context_error(other) == '\0', "each context has its own");
     clq_context_free(other);
     clq_context_free(context);
@@ -664,7 +531,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("context");
-    TCase *options = test_case(suite, "options"), *lists = test_case(suite, "lists and names"), *work = test_case(suite, "threads"), *hooks = test_case(suite, "hooks");
+    TCase *options = test_case(suite, "options"), *lists = test_case(suite, "lists and names"),
+          *hooks = test_case(suite, "hooks");
 
     tcase_add_test(options, defaults);
     tcase_add_test(options, null_arguments);
@@ -679,11 +547,6 @@ int main(void)
     tcase_add_test(lists, devices_list);
     tcase_add_test(lists, names);
     tcase_add_test(lists, views);
-    tcase_add_test(work, parallel_for_hook);
-    tcase_add_test(work, serial_hook);
-    tcase_add_test(work, contexts_on_threads);
-    tcase_add_test(work, context_of_another_thread);
-    tcase_add_test(work, fork_after_work);
     tcase_add_test(hooks, allocators);
     tcase_add_test(hooks, buffer_creation);
     tcase_add_test(hooks, logger);

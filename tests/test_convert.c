@@ -8,13 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const clq_dtype all_dtypes[] = {CLQ_F32, CLQ_F16, CLQ_BF16, CLQ_F64, CLQ_S8, CLQ_U8, CLQ_S4, CLQ_U4, CLQ_S16, CLQ_U16, CLQ_S32, CLQ_S64};
+static const clq_dtype all_dtypes[] = {CLQ_F32, CLQ_F16, CLQ_BF16, CLQ_F64, CLQ_S8,  CLQ_U8,
+                                       CLQ_S4,  CLQ_U4,  CLQ_S16,  CLQ_U16, CLQ_S32, CLQ_S64};
 
 static const struct {
     clq_dtype from, to;
 } casts[] = {
-    {CLQ_F32, CLQ_F16}, {CLQ_F32, CLQ_BF16}, {CLQ_F16, CLQ_F32}, {CLQ_F16, CLQ_BF16}, {CLQ_BF16, CLQ_F32},
-    {CLQ_BF16, CLQ_F16}, {CLQ_F64, CLQ_F32}, {CLQ_F64, CLQ_F16}, {CLQ_F64, CLQ_BF16},
+    {CLQ_F32, CLQ_F16},  {CLQ_F32, CLQ_BF16}, {CLQ_F16, CLQ_F32}, {CLQ_F16, CLQ_BF16}, {CLQ_BF16, CLQ_F32},
+    {CLQ_BF16, CLQ_F16}, {CLQ_F64, CLQ_F32},  {CLQ_F64, CLQ_F16}, {CLQ_F64, CLQ_BF16},
 };
 
 /* Bits of a float at or beside a tie of another float type, or of any kind. */
@@ -61,7 +62,8 @@ static enum test_layout random_layout(struct test_random *random, bool is_input)
     return (enum test_layout)test_between(random, 0, is_input ? TEST_BROADCAST : TEST_MIXED);
 }
 
-static void run(struct test_random *random, struct test_place *places, int32_t place_count, const clq_tensor *src, struct test_tensor *dst)
+static void run(struct test_random *random, struct test_place *places, int32_t place_count, const clq_tensor *src,
+                struct test_tensor *dst)
 {
     test_note("seed %" PRIu64 ", src %s; dst %s", random->seed, test_describe(src), test_describe(&dst->view));
     for (int32_t i = 0; i < place_count; i++) {
@@ -77,7 +79,8 @@ static void run(struct test_random *random, struct test_place *places, int32_t p
     }
 }
 
-static void try_pair(struct test_random *random, struct test_place *places, int32_t place_count, clq_dtype from, clq_dtype to, int32_t rank, const int64_t *shape)
+static void try_pair(struct test_random *random, struct test_place *places, int32_t place_count, clq_dtype from, clq_dtype to,
+                     int32_t rank, const int64_t *shape)
 {
     struct test_tensor src, dst;
 
@@ -136,8 +139,10 @@ START_TEST(large)
 
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         const bool copying = test_chance(&random, 2);
-        const size_t cast = (size_t)test_between(&random, 0, TEST_COUNT_OF(casts) - 1), copy = (size_t)test_between(&random, 0, TEST_COUNT_OF(all_dtypes) - 1);
-        try_pair(&random, places, place_count, copying ? all_dtypes[copy] : casts[cast].from, copying ? all_dtypes[copy] : casts[cast].to, 3, shapes[_i]);
+        const size_t cast = (size_t)test_between(&random, 0, TEST_COUNT_OF(casts) - 1),
+                     copy = (size_t)test_between(&random, 0, TEST_COUNT_OF(all_dtypes) - 1);
+        try_pair(&random, places, place_count, copying ? all_dtypes[copy] : casts[cast].from,
+                 copying ? all_dtypes[copy] : casts[cast].to, 3, shapes[_i]);
     }
     test_places_close(places, place_count);
 }
@@ -148,7 +153,8 @@ START_TEST(in_place)
 {
     static const struct {
         clq_dtype from, to;
-    } pairs[] = {{CLQ_F16, CLQ_BF16}, {CLQ_BF16, CLQ_F16}, {CLQ_F32, CLQ_F32}, {CLQ_S8, CLQ_S8}, {CLQ_S4, CLQ_S4}, {CLQ_F16, CLQ_F16}};
+    } pairs[] = {{CLQ_F16, CLQ_BF16}, {CLQ_BF16, CLQ_F16}, {CLQ_F32, CLQ_F32},
+                 {CLQ_S8, CLQ_S8},    {CLQ_S4, CLQ_S4},    {CLQ_F16, CLQ_F16}};
     struct test_random random = test_random_start(260 + (uint64_t)_i);
     struct test_place places[TEST_PLACES];
     const int32_t place_count = test_places_open(places, _i < 2);
@@ -196,12 +202,13 @@ START_TEST(round_trips)
     for (int32_t place = 0; place < place_count; place++) {
         for (int k = 0; k < 2; k++) {
             const clq_dtype half = k == 0 ? CLQ_F16 : CLQ_BF16;
-            const clq_tensor source = clq_tensor_host(half, values, 1, &n), middle = clq_tensor_host(CLQ_F32, wide, 1, &n), target = clq_tensor_host(half, back, 1, &n);
+            const clq_tensor source = clq_tensor_host(half, values, 1, &n), middle = clq_tensor_host(CLQ_F32, wide, 1, &n),
+                             target = clq_tensor_host(half, back, 1, &n);
             TEST_OK(places[place].context, clq_convert(places[place].context, &source, &middle));
             TEST_OK(places[place].context, clq_convert(places[place].context, &middle, &target));
             for (int i = 0; i < 65536; i++)
-                TEST_CHECK(back[i] == values[i] || (ref_is_nan(half, values[i]) && ref_is_nan(half, back[i])), "%s: 0x%04x of %s comes back as 0x%04x", places[place].name,
-                           values[i], clq_dtype_name(half), back[i]);
+                TEST_CHECK(back[i] == values[i] || (ref_is_nan(half, values[i]) && ref_is_nan(half, back[i])),
+                           "%s: 0x%04x of %s comes back as 0x%04x", places[place].name, values[i], clq_dtype_name(half), back[i]);
         }
     }
     test_places_close(places, place_count);
@@ -213,7 +220,15 @@ START_TEST(no_double_rounding)
 {
     struct test_place places[TEST_PLACES];
     const int32_t place_count = test_places_open(places, false);
-    const double values[] = {1.0 + 0x1p-11 + 0x1p-40, 1.0 + 0x1p-11 - 0x1p-40, 1.0 + 0x1p-8 + 0x1p-40, 65520.0 - 0x1p-30, 0x1p-25 + 0x1p-60, 0x1p-25, 3e38, 1e300, -1e-300};
+    const double values[] = {1.0 + 0x1p-11 + 0x1p-40,
+                             1.0 + 0x1p-11 - 0x1p-40,
+                             1.0 + 0x1p-8 + 0x1p-40,
+                             65520.0 - 0x1p-30,
+                             0x1p-25 + 0x1p-60,
+                             0x1p-25,
+                             3e38,
+                             1e300,
+                             -1e-300};
     const uint16_t f16[] = {0x3c01, 0x3c00, 0x3c04, 0x7bff, 0x0001, 0x0000, 0x7c00, 0x7c00, 0x8000};
     const uint16_t bf16[] = {0x3f80, 0x3f80, 0x3f81, 0x4780, 0x3300, 0x3300, 0x7f62, 0x7f80, 0x8000};
     const int64_t n = TEST_COUNT_OF(values);
@@ -225,8 +240,8 @@ START_TEST(no_double_rounding)
             const clq_tensor target = clq_tensor_host(k == 0 ? CLQ_F16 : CLQ_BF16, results, 1, &n);
             TEST_OK(places[place].context, clq_convert(places[place].context, &source, &target));
             for (int64_t i = 0; i < n; i++)
-                TEST_CHECK(results[i] == (k == 0 ? f16 : bf16)[i], "%s: %a to %s gives 0x%04x, must give 0x%04x", places[place].name, values[i],
-                           clq_dtype_name(target.dtype), results[i], (k == 0 ? f16 : bf16)[i]);
+                TEST_CHECK(results[i] == (k == 0 ? f16 : bf16)[i], "%s: %a to %s gives 0x%04x, must give 0x%04x",
+                           places[place].name, values[i], clq_dtype_name(target.dtype), results[i], (k == 0 ? f16 : bf16)[i]);
         }
     }
     test_places_close(places, place_count);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* clq_compute_error_stats(): against sums in higher precision, the same bits for any number of threads, and what theory says of uniform errors. */
+/* clq_compute_error_stats(): against sums in higher precision, the same bits for any number of threads, and what theory says of
+ * uniform errors. */
 #include "config.h"
 
 #include "reference.h"
@@ -28,10 +29,11 @@ static bool is_close(double got, long double expected, long double tolerance)
     return fabsl((long double)got - expected) <= tolerance;
 }
 
-#define CHECK_EQUAL(field, expected) \
+#define CHECK_EQUAL(field, expected)                                                                                             \
     TEST_CHECK(stats->field == (expected), #field " = %" PRId64 ", must be %" PRId64, (int64_t)stats->field, (int64_t)(expected))
-#define CHECK_CLOSE(field, expected, tolerance) \
-    TEST_CHECK(is_close(stats->field, expected, tolerance), #field " = %.17g, must be %.20Lg", stats->field, (long double)(expected))
+#define CHECK_CLOSE(field, expected, tolerance)                                                                                  \
+    TEST_CHECK(is_close(stats->field, expected, tolerance), #field " = %.17g, must be %.20Lg", stats->field,                     \
+               (long double)(expected))
 
 static void compare(const clq_error_stats *stats, const struct ref_stats *r)
 {
@@ -43,8 +45,10 @@ static void compare(const clq_error_stats *stats, const struct ref_stats *r)
     CHECK_EQUAL(nan_count, r->nan_count);
     CHECK_EQUAL(inf_count, r->inf_count);
     CHECK_EQUAL(clipped_count, r->clipped_count);
-    TEST_CHECK(stats->max_error == (double)test_float(r->max_error), "max_error = %a, must be %a", stats->max_error, test_float(r->max_error));
-    TEST_CHECK(stats->clipped_share == (elements > 0 ? (double)r->clipped_count / (double)elements : 0.0), "clipped_share = %a", stats->clipped_share);
+    TEST_CHECK(stats->max_error == (double)test_float(r->max_error), "max_error = %a, must be %a", stats->max_error,
+               test_float(r->max_error));
+    TEST_CHECK(stats->clipped_share == (elements > 0 ? (double)r->clipped_count / (double)elements : 0.0), "clipped_share = %a",
+               stats->clipped_share);
     CHECK_CLOSE(mse, mse, 1e-9L * mse);
     CHECK_CLOSE(mae, mae, 1e-9L * mae);
     CHECK_CLOSE(sum_squared_error, r->squared_error, 1e-9L * r->squared_error);
@@ -72,7 +76,8 @@ static void fill(struct test_tensor *tensor, struct test_random *random, bool wi
     if (ref_elements(view->rank, view->shape) == 0) return;
     do {
         uint32_t bits = test_bits((float)test_between(random, -(1 << 20), 1 << 20) * 0x1p-14f);
-        if (with_specials && test_chance(random, 5)) bits = test_special_floats[test_between(random, 0, test_special_float_count - 1)];
+        if (with_specials && test_chance(random, 5))
+            bits = test_special_floats[test_between(random, 0, test_special_float_count - 1)];
         ref_set(view, index, ref_cast(CLQ_F32, view->dtype, bits));
     } while (ref_next(view->rank, view->shape, index));
     test_tensor_sync(tensor);
@@ -84,7 +89,8 @@ struct comparison {
     bool quantized;
 };
 
-static void make_comparison(struct comparison *c, struct test_random *random, const clq_scheme *scheme, int32_t rank, const int64_t *shape)
+static void make_comparison(struct comparison *c, struct test_random *random, const clq_scheme *scheme, int32_t rank,
+                            const int64_t *shape)
 {
     int64_t param_shape[CLQ_MAX_RANK], index[CLQ_MAX_RANK] = {0};
     int32_t param_rank;
@@ -95,16 +101,21 @@ static void make_comparison(struct comparison *c, struct test_random *random, co
     ref_scheme_shape(scheme, rank, shape, &param_rank, param_shape);
     c->quantized = test_chance(random, 4) ? false : true;
     test_tensor_make(&c->x, random, SLOT_X, float_dtypes[test_between(random, 0, 2)], rank, shape, random_layout(random));
-    test_tensor_make(&c->q, random, SLOT_Q, c->quantized ? scheme->dtype : float_dtypes[test_between(random, 0, 2)], rank, shape, random_layout(random));
+    test_tensor_make(&c->q, random, SLOT_Q, c->quantized ? scheme->dtype : float_dtypes[test_between(random, 0, 2)], rank, shape,
+                     random_layout(random));
     test_tensor_make(&c->scale, random, SLOT_SCALE, CLQ_F32, param_rank, param_shape, random_layout(random));
     test_tensor_make(&c->zero_point, random, SLOT_ZERO_POINT, CLQ_S32, param_rank, param_shape, random_layout(random));
     fill(&c->x, random, with_specials);
     if (!c->quantized) fill(&c->q, random, with_specials);
     if (ref_elements(param_rank, param_shape) > 0) {
         do {
-            ref_set(&c->scale.view, index, test_chance(random, 30) ? test_random_scale(random) : (uint32_t)test_between(random, 118, 129) << 23 | (test_next(random) & 0x7fffff));
+            ref_set(&c->scale.view, index,
+                    test_chance(random, 30) ? test_random_scale(random)
+                                            : (uint32_t)test_between(random, 118, 129) << 23 | (test_next(random) & 0x7fffff));
             ref_set(&c->zero_point.view, index,
-                    (uint64_t)(resolved.symmetric || scheme->dtype == CLQ_S32 ? resolved.zero_point : test_between(random, resolved.qmin, resolved.qmax)));
+                    (uint64_t)(resolved.symmetric || scheme->dtype == CLQ_S32
+                                   ? resolved.zero_point
+                                   : test_between(random, resolved.qmin, resolved.qmax)));
         } while (ref_next(param_rank, param_shape, index));
     }
     test_tensor_sync(&c->scale);
@@ -130,8 +141,8 @@ static void try_comparison(struct comparison *c, struct test_random *random, str
     char first_table[16] = "";
 
     ref_error_stats(&c->x.view, &c->q.view, c->quantized ? &c->params : NULL, &reference);
-    test_note("seed %" PRIu64 ", %s; x %s; q %s; scale %s", random->seed, test_describe_scheme(&c->params.scheme), test_describe(&c->x.view), test_describe(&c->q.view),
-              test_describe(&c->params.scale));
+    test_note("seed %" PRIu64 ", %s; x %s; q %s; scale %s", random->seed, test_describe_scheme(&c->params.scheme),
+              test_describe(&c->x.view), test_describe(&c->q.view), test_describe(&c->params.scale));
     for (int32_t i = 0; i < place_count; i++) {
         const enum test_mode mode = (enum test_mode)test_between(random, 0, TEST_MODES - 1);
         const size_t table_length = strcspn(places[i].name, ",");
@@ -147,7 +158,8 @@ static void try_comparison(struct comparison *c, struct test_random *random, str
         compare(&stats, &reference);
         /* The number of threads changes nothing, to the bit. */
         if (strlen(first_table) == table_length && strncmp(places[i].name, first_table, table_length) == 0) {
-            TEST_CHECK(memcmp(&stats, &first, sizeof stats) == 0, "differs from the same table on one thread: mse %a, %a", stats.mse, first.mse);
+            TEST_CHECK(memcmp(&stats, &first, sizeof stats) == 0, "differs from the same table on one thread: mse %a, %a",
+                       stats.mse, first.mse);
         } else {
             first = stats;
             snprintf(first_table, sizeof first_table, "%.*s", (int)table_length, places[i].name);
@@ -225,18 +237,22 @@ static clq_error_stats stats_of(clq_context *context, const float *x, const floa
 
 START_TEST(edges)
 {
-    const float zero[3] = {0, 0, 0}, one[3] = {1, -2, 3}, none[3] = {NAN, INFINITY, -INFINITY}, opposite[3] = {-1, 2, -3}, large[1] = {3e38f}, small[1] = {-3e38f};
+    const float zero[3] = {0, 0, 0}, one[3] = {1, -2, 3}, none[3] = {NAN, INFINITY, -INFINITY}, opposite[3] = {-1, 2, -3},
+                large[1] = {3e38f}, small[1] = {-3e38f};
     struct test_place places[TEST_PLACES];
     const int32_t place_count = test_places_open(places, false);
 
     for (int32_t i = 0; i < place_count; i++) {
         clq_context *const context = places[i].context;
         clq_error_stats s = stats_of(context, NULL, NULL, 0);
-        TEST_CHECK(s.count == 0 && s.mse == 0 && s.mae == 0 && s.max_error == 0 && s.sqnr_db == INFINITY && s.cosine == 1 && s.clipped_share == 0, "nothing");
+        TEST_CHECK(s.count == 0 && s.mse == 0 && s.mae == 0 && s.max_error == 0 && s.sqnr_db == INFINITY && s.cosine == 1 &&
+                       s.clipped_share == 0,
+                   "nothing");
         s = stats_of(context, zero, zero, 3);
         TEST_CHECK(s.count == 3 && s.mse == 0 && s.sqnr_db == INFINITY && s.cosine == 1, "zeros");
         s = stats_of(context, one, one, 3);
-        TEST_CHECK(s.count == 3 && s.mse == 0 && s.sqnr_db == INFINITY && fabs(s.cosine - 1) < 1e-15 && s.sum_squared_x == 14, "no error");
+        TEST_CHECK(s.count == 3 && s.mse == 0 && s.sqnr_db == INFINITY && fabs(s.cosine - 1) < 1e-15 && s.sum_squared_x == 14,
+                   "no error");
         s = stats_of(context, zero, one, 3);
         TEST_CHECK(s.mae == 2 && s.max_error == 3 && s.sqnr_db == -INFINITY && s.cosine == 0, "no signal");
         s = stats_of(context, one, zero, 3);
@@ -244,7 +260,8 @@ START_TEST(edges)
         s = stats_of(context, one, opposite, 3);
         TEST_CHECK(fabs(s.cosine + 1) < 1e-15 && s.max_error == 6, "opposite");
         s = stats_of(context, none, one, 3);
-        TEST_CHECK(s.count == 0 && s.nan_count == 1 && s.inf_count == 2 && s.mse == 0 && s.max_error == 0, "nothing finite on the left");
+        TEST_CHECK(s.count == 0 && s.nan_count == 1 && s.inf_count == 2 && s.mse == 0 && s.max_error == 0,
+                   "nothing finite on the left");
         s = stats_of(context, one, none, 3);
         TEST_CHECK(s.count == 0 && s.nan_count == 1 && s.inf_count == 2, "nothing finite on the right");
         s = stats_of(context, none, none, 3);
@@ -261,8 +278,9 @@ static clq_error_stats error_of(clq_context *context, const clq_tensor *x, int32
 {
     static int16_t q[UNIFORM_VALUES];
     const clq_tensor target = clq_tensor_host(CLQ_S16, q, 1, x->shape);
-    const clq_qparams params = {.scheme = {.dtype = CLQ_S16, .symmetry = CLQ_SYMMETRIC, .qmin = -(1 << (bits - 1)), .qmax = (1 << (bits - 1)) - 1},
-                                .scale = clq_tensor_host(CLQ_F32, scale, 0, NULL)};
+    const clq_qparams params = {
+        .scheme = {.dtype = CLQ_S16, .symmetry = CLQ_SYMMETRIC, .qmin = -(1 << (bits - 1)), .qmax = (1 << (bits - 1)) - 1},
+        .scale = clq_tensor_host(CLQ_F32, scale, 0, NULL)};
     clq_error_stats stats;
 
     TEST_OK(context, clq_choose_qparams(context, x, &params));
@@ -289,13 +307,17 @@ START_TEST(theory)
             float scale;
             const clq_error_stats s = error_of(places[i].context, &source, bits, &scale);
             /* y is rounded: half a place of 1 */
-            TEST_CHECK(s.max_error <= scale * 0.5 + 0x1p-24 && s.max_error > scale * 0.49, "%d bits: largest error %g, scale %g", (int)bits, s.max_error, scale);
-            TEST_CHECK(fabs(s.mse / (scale * (double)scale / 12) - 1) < 0.02, "%d bits: mse %g, scale %g", (int)bits, s.mse, scale);
+            TEST_CHECK(s.max_error <= scale * 0.5 + 0x1p-24 && s.max_error > scale * 0.49, "%d bits: largest error %g, scale %g",
+                       (int)bits, s.max_error, scale);
+            TEST_CHECK(fabs(s.mse / (scale * (double)scale / 12) - 1) < 0.02, "%d bits: mse %g, scale %g", (int)bits, s.mse,
+                       scale);
             TEST_CHECK(fabs(s.mae / (scale / 4.0) - 1) < 0.02, "%d bits: mae %g, scale %g", (int)bits, s.mae, scale);
             /* [-1, 1] in 2^bits - 2 steps: the gain tends to 6.02 as the lost two steps matter less */
             const double gain = 20 * log10((pow(2, bits) - 2) / (pow(2, bits - 1) - 2));
-            TEST_CHECK(bits == 4 || fabs(s.sqnr_db - before - gain) < 0.1, "%d bits: %g dB, one bit fewer: %g dB", (int)bits, s.sqnr_db, before);
-            TEST_CHECK(bits < 9 || fabs(s.sqnr_db - before - 6.02) < 0.15, "%d bits: %g dB, one bit fewer: %g dB", (int)bits, s.sqnr_db, before);
+            TEST_CHECK(bits == 4 || fabs(s.sqnr_db - before - gain) < 0.1, "%d bits: %g dB, one bit fewer: %g dB", (int)bits,
+                       s.sqnr_db, before);
+            TEST_CHECK(bits < 9 || fabs(s.sqnr_db - before - 6.02) < 0.15, "%d bits: %g dB, one bit fewer: %g dB", (int)bits,
+                       s.sqnr_db, before);
             TEST_CHECK(s.clipped_count == 0, "nothing is clipped");
             before = s.sqnr_db;
         }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bad arguments: each gives its status and a line of text that names the function and the argument, and no byte of memory changes.
+ * Bad arguments: each gives its status and a line of text that names the function and the argument, and no byte of memory
+ * changes.
  */
 #include "config.h"
 
@@ -156,7 +157,8 @@ static void expect(const char *name, operation run, clq_status expected, const c
     test_note("clq_%s with %s", name, what);
     before = b;
     status = run();
-    TEST_CHECK(status == expected, "got %s, must be %s; %s", clq_status_name(status), clq_status_name(expected), clq_context_error(the_context));
+    TEST_CHECK(status == expected, "got %s, must be %s; %s", clq_status_name(status), clq_status_name(expected),
+               clq_context_error(the_context));
     if (expected == CLQ_OK) return;
     TEST_CHECK(memcmp(&before.m, &b.m, sizeof before.m) == 0, "memory was written");
     TEST_CHECK(memcmp(&before, &b, offsetof(struct bench, m)) == 0, "a view or a struct was written");
@@ -168,11 +170,11 @@ static void expect(const char *name, operation run, clq_status expected, const c
 }
 
 /* Runs an operation on a fresh workbench `b` after the given statements. */
-#define EXPECT(run, status, mentions, ...)                  \
-    do {                                                    \
-        start();                                            \
-        __VA_ARGS__;                                        \
-        expect(#run, run, status, mentions, #__VA_ARGS__);  \
+#define EXPECT(run, status, mentions, ...)                                                                                       \
+    do {                                                                                                                         \
+        start();                                                                                                                 \
+        __VA_ARGS__;                                                                                                             \
+        expect(#run, run, status, mentions, #__VA_ARGS__);                                                                       \
     } while (0)
 
 static void set_up(void)
@@ -220,18 +222,20 @@ START_TEST(rounding_mode)
             status = operations[i].run();
             TEST_CHECK(fegetround() == modes[k], "%s changed the rounding mode", operations[i].name);
             fesetround(FE_TONEAREST);
-            TEST_CHECK(status == CLQ_ERROR_ROUNDING, "%s in rounding mode %d: %s", operations[i].name, modes[k], clq_status_name(status));
+            TEST_CHECK(status == CLQ_ERROR_ROUNDING, "%s in rounding mode %d: %s", operations[i].name, modes[k],
+                       clq_status_name(status));
             TEST_CHECK(memcmp(&before, &b.m, sizeof b.m) == 0, "%s wrote memory", operations[i].name);
-            TEST_CHECK(strstr(clq_context_error(the_context), operations[i].name) != NULL, "\"%s\"", clq_context_error(the_context));
+            TEST_CHECK(strstr(clq_context_error(the_context), operations[i].name) != NULL, "\"%s\"",
+                       clq_context_error(the_context));
         }
     }
 }
 END_TEST
 
 /* Which views an operation takes, and what its texts call them. `views` that only lend a shape have no memory of their own. */
-#define VIEW(field) offsetof(struct bench, field)
+#define VIEW(field)    offsetof(struct bench, field)
 #define POINTER(field) offsetof(struct bench, field)
-#define NO_POINTER 0
+#define NO_POINTER     0
 
 static const struct {
     const char *name;
@@ -279,12 +283,12 @@ static clq_tensor *view_of(int i)
 }
 
 /* Spoils it and expects it to be named. */
-#define SPOIL(status, ...)                                                                        \
-    do {                                                                                          \
-        start();                                                                                  \
-        clq_tensor *const v = view_of(_i);                                                        \
-        __VA_ARGS__;                                                                              \
-        expect_named(_i, status, #__VA_ARGS__);                                                   \
+#define SPOIL(status, ...)                                                                                                       \
+    do {                                                                                                                         \
+        start();                                                                                                                 \
+        clq_tensor *const v = view_of(_i);                                                                                       \
+        __VA_ARGS__;                                                                                                             \
+        expect_named(_i, status, #__VA_ARGS__);                                                                                  \
     } while (0)
 
 static void expect_named(int i, clq_status status, const char *spoilt)
@@ -342,7 +346,8 @@ START_TEST(shorter_view)
     if (operands[_i].run == scheme_shape) return;
     start();
     view_of(_i)->shape[0] -= 1;
-    expect(operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE, strcmp(operands[_i].argument, "counts") == 0 ? "counts" : "shape[0]", operands[_i].argument);
+    expect(operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE,
+           strcmp(operands[_i].argument, "counts") == 0 ? "counts" : "shape[0]", operands[_i].argument);
 }
 END_TEST
 
@@ -368,28 +373,28 @@ END_TEST
 /* ---- schemes */
 
 /* For every operation that takes a scheme. */
-#define EXPECT_SCHEME(status, mentions, ...)                              \
-    do {                                                                  \
-        EXPECT(quantize, status, mentions, __VA_ARGS__);                  \
-        EXPECT(dequantize, status, mentions, __VA_ARGS__);                \
-        EXPECT(minmax, status, mentions, __VA_ARGS__);                    \
-        EXPECT(qparams_from_range, status, mentions, __VA_ARGS__);        \
-        EXPECT(choose_qparams, status, mentions, __VA_ARGS__);            \
-        EXPECT(qparams_check, status, mentions, __VA_ARGS__);             \
-        EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);       \
-        EXPECT(scheme_shape, status, mentions, __VA_ARGS__);              \
+#define EXPECT_SCHEME(status, mentions, ...)                                                                                     \
+    do {                                                                                                                         \
+        EXPECT(quantize, status, mentions, __VA_ARGS__);                                                                         \
+        EXPECT(dequantize, status, mentions, __VA_ARGS__);                                                                       \
+        EXPECT(minmax, status, mentions, __VA_ARGS__);                                                                           \
+        EXPECT(qparams_from_range, status, mentions, __VA_ARGS__);                                                               \
+        EXPECT(choose_qparams, status, mentions, __VA_ARGS__);                                                                   \
+        EXPECT(qparams_check, status, mentions, __VA_ARGS__);                                                                    \
+        EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);                                                              \
+        EXPECT(scheme_shape, status, mentions, __VA_ARGS__);                                                                     \
     } while (0)
 
 /* ... and a tensor along which it runs. */
-#define EXPECT_AXIS(status, mentions, ...)                                \
-    do {                                                                  \
-        EXPECT(quantize, status, mentions, __VA_ARGS__);                  \
-        EXPECT(dequantize, status, mentions, __VA_ARGS__);                \
-        EXPECT(minmax, status, mentions, __VA_ARGS__);                    \
-        EXPECT(choose_qparams, status, mentions, __VA_ARGS__);            \
-        EXPECT(qparams_check, status, mentions, __VA_ARGS__);             \
-        EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);       \
-        EXPECT(scheme_shape, status, mentions, __VA_ARGS__);              \
+#define EXPECT_AXIS(status, mentions, ...)                                                                                       \
+    do {                                                                                                                         \
+        EXPECT(quantize, status, mentions, __VA_ARGS__);                                                                         \
+        EXPECT(dequantize, status, mentions, __VA_ARGS__);                                                                       \
+        EXPECT(minmax, status, mentions, __VA_ARGS__);                                                                           \
+        EXPECT(choose_qparams, status, mentions, __VA_ARGS__);                                                                   \
+        EXPECT(qparams_check, status, mentions, __VA_ARGS__);                                                                    \
+        EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);                                                              \
+        EXPECT(scheme_shape, status, mentions, __VA_ARGS__);                                                                     \
     } while (0)
 
 START_TEST(schemes)
@@ -419,20 +424,29 @@ START_TEST(symmetric_schemes)
     static const clq_symmetry both[] = {CLQ_SYMMETRIC, CLQ_POWER_OF_TWO};
 
     for (size_t i = 0; i < 2; i++) {
-        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = 0; b.params.scheme.qmax = 127);
-        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = -128; b.params.scheme.qmax = 0);
-        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = 3; b.params.scheme.qmax = 100);
-        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = -100; b.params.scheme.qmax = -3);
-        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.dtype = b.q.dtype = CLQ_U8; b.params.scheme.qmin = 7;
-                      b.params.scheme.qmax = 8);
+        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = 0;
+                      b.params.scheme.qmax = 127);
+        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = -128;
+                      b.params.scheme.qmax = 0);
+        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = 3;
+                      b.params.scheme.qmax = 100);
+        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.qmin = -100;
+                      b.params.scheme.qmax = -3);
+        EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = both[i]; b.params.scheme.dtype = b.q.dtype = CLQ_U8;
+                      b.params.scheme.qmin = 7; b.params.scheme.qmax = 8);
     }
-    EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -127; b.params.scheme.qmax = 125;
-                  b.params.scheme.qmin = -100);
-    EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -126; b.params.scheme.qmax = 127);
-    EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = 0; b.params.scheme.qmax = 127);
-    EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -127; b.params.scheme.qmax = 127);
-    EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -1; b.params.scheme.qmax = 0);
-    EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.dtype = CLQ_U8; b.params.scheme.qmin = 0; b.params.scheme.qmax = 1);
+    EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -127;
+                  b.params.scheme.qmax = 125; b.params.scheme.qmin = -100);
+    EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -126;
+                  b.params.scheme.qmax = 127);
+    EXPECT_SCHEME(CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = 0;
+                  b.params.scheme.qmax = 127);
+    EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -127;
+           b.params.scheme.qmax = 127);
+    EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.qmin = -1;
+           b.params.scheme.qmax = 0);
+    EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.params.scheme.dtype = CLQ_U8;
+           b.params.scheme.qmin = 0; b.params.scheme.qmax = 1);
 }
 END_TEST
 
@@ -442,27 +456,33 @@ START_TEST(axes_and_groups)
 
     for (size_t i = 0; i < TEST_COUNT_OF(wrong); i++) {
         EXPECT_AXIS(CLQ_ERROR_SHAPE, "axis", b.params.scheme.axis = wrong[i]);
-        EXPECT_AXIS(CLQ_ERROR_SHAPE, "axis", b.params.scheme.axis = wrong[i]; b.params.scheme.granularity = CLQ_PER_GROUP; b.params.scheme.group_size = 2);
+        EXPECT_AXIS(CLQ_ERROR_SHAPE, "axis", b.params.scheme.axis = wrong[i]; b.params.scheme.granularity = CLQ_PER_GROUP;
+                    b.params.scheme.group_size = 2);
         /* Not looked at per tensor. */
         EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.axis = wrong[i]; b.params.scheme.granularity = CLQ_PER_TENSOR);
     }
     EXPECT_AXIS(CLQ_ERROR_SHAPE, "axis", b.x.rank = b.q.rank = b.y.rank = 0);
     EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP);
     EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP; b.params.scheme.group_size = -1);
-    EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP; b.params.scheme.group_size = INT64_MIN);
+    EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP;
+                  b.params.scheme.group_size = INT64_MIN);
 }
 END_TEST
 
 START_TEST(s32)
 {
-    EXPECT(quantize, CLQ_OK, "", b.params.scheme.dtype = b.q.dtype = CLQ_S32; b.q.data = b.m.y; memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
-    EXPECT(quantize, CLQ_OK, "", b.params.scheme.dtype = b.q.dtype = CLQ_S32; b.q.data = b.m.y; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT(quantize, CLQ_OK, "", b.params.scheme.dtype = b.q.dtype = CLQ_S32; b.q.data = b.m.y;
+           memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT(quantize, CLQ_OK, "", b.params.scheme.dtype = b.q.dtype = CLQ_S32; b.q.data = b.m.y;
+           memset(b.m.zero_point, 0, sizeof b.m.zero_point));
     EXPECT(quantize, CLQ_ERROR_PARAMETER, "zero_point[0]", b.params.scheme.dtype = b.q.dtype = CLQ_S32; b.q.data = b.m.y);
-    EXPECT(scheme_shape, CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.dtype = CLQ_S32; b.params.scheme.qmin = -5; b.params.scheme.qmax = 5);
+    EXPECT(scheme_shape, CLQ_ERROR_PARAMETER, "qmin", b.params.scheme.dtype = CLQ_S32; b.params.scheme.qmin = -5;
+           b.params.scheme.qmax = 5);
     EXPECT(qparams_from_range, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = CLQ_S32);
     EXPECT(choose_qparams, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = CLQ_S32);
     /* No symmetry matters to it. */
-    EXPECT(qparams_check, CLQ_OK, "", b.params.scheme.dtype = CLQ_S32; b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT(qparams_check, CLQ_OK, "", b.params.scheme.dtype = CLQ_S32; b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL;
+           memset(b.m.zero_point, 0, sizeof b.m.zero_point));
 }
 END_TEST
 
@@ -505,10 +525,13 @@ START_TEST(shapes)
     EXPECT(convert, CLQ_ERROR_SHAPE, "dst.shape[1]", b.y.shape[1] = 0);
     EXPECT(quantize, CLQ_ERROR_SHAPE, "scale.shape[0]", b.params.scale.shape[0] = 5);
     EXPECT(quantize, CLQ_ERROR_SHAPE, "scale.rank", b.params.scale.rank = 0);
-    EXPECT(quantize, CLQ_ERROR_SHAPE, "scale.rank", b.params.scale.rank = 2; b.params.scale.shape[1] = b.params.scale.strides[1] = 1);
-    EXPECT(quantize, CLQ_ERROR_SHAPE, "scale", b.params.scheme.granularity = CLQ_PER_TENSOR; b.params.scale.rank = 1; b.params.scale.shape[0] = 4);
+    EXPECT(quantize, CLQ_ERROR_SHAPE, "scale.rank", b.params.scale.rank = 2;
+           b.params.scale.shape[1] = b.params.scale.strides[1] = 1);
+    EXPECT(quantize, CLQ_ERROR_SHAPE, "scale", b.params.scheme.granularity = CLQ_PER_TENSOR; b.params.scale.rank = 1;
+           b.params.scale.shape[0] = 4);
     EXPECT(quantize, CLQ_ERROR_SHAPE, "zero_point.shape[0]", b.params.zero_point.shape[0] = 3);
-    EXPECT(quantize, CLQ_ERROR_SHAPE, "scale", b.params.scheme.granularity = CLQ_PER_GROUP; b.params.scheme.group_size = 2; b.params.scheme.axis = 1);
+    EXPECT(quantize, CLQ_ERROR_SHAPE, "scale", b.params.scheme.granularity = CLQ_PER_GROUP; b.params.scheme.group_size = 2;
+           b.params.scheme.axis = 1);
     EXPECT(quantize, CLQ_ERROR_SHAPE, "counts", b.counts.shape[0] = 2);
     EXPECT(quantize, CLQ_ERROR_SHAPE, "counts", b.counts.shape[0] = 4);
     EXPECT(quantize, CLQ_ERROR_SHAPE, "counts", b.counts.rank = 0);
@@ -517,7 +540,8 @@ START_TEST(shapes)
     EXPECT(minmax, CLQ_ERROR_SHAPE, "counts", b.counts.strides[0] = -1; b.counts.offset = 3);
     EXPECT(minmax, CLQ_ERROR_SHAPE, "lo.shape[0]", b.lo.shape[0] = 6);
     EXPECT(qparams_from_range, CLQ_ERROR_SHAPE, "hi", b.hi.shape[0] = 3);
-    EXPECT(qparams_from_range, CLQ_ERROR_SHAPE, "scale", b.params.scale.rank = 2; b.params.scale.shape[1] = b.params.scale.strides[1] = 1);
+    EXPECT(qparams_from_range, CLQ_ERROR_SHAPE, "scale", b.params.scale.rank = 2;
+           b.params.scale.shape[1] = b.params.scale.strides[1] = 1);
     EXPECT(qparams_from_range, CLQ_ERROR_SHAPE, "zero_point", b.params.zero_point.shape[0] = 5);
 }
 END_TEST
@@ -546,18 +570,32 @@ END_TEST
 /* ---- values */
 
 /* For every operation that reads parameters. */
-#define EXPECT_VALUE(status, mentions, ...)                               \
-    do {                                                                  \
-        EXPECT(quantize, status, mentions, __VA_ARGS__);                  \
-        EXPECT(dequantize, status, mentions, __VA_ARGS__);                \
-        EXPECT(qparams_check, status, mentions, __VA_ARGS__);             \
-        EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);       \
+#define EXPECT_VALUE(status, mentions, ...)                                                                                      \
+    do {                                                                                                                         \
+        EXPECT(quantize, status, mentions, __VA_ARGS__);                                                                         \
+        EXPECT(dequantize, status, mentions, __VA_ARGS__);                                                                       \
+        EXPECT(qparams_check, status, mentions, __VA_ARGS__);                                                                    \
+        EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);                                                              \
     } while (0)
 
 START_TEST(scales)
 {
-    const float wrong[] = {0.0f,      -0.0f,     -0.5f,    NAN,       -NAN,      INFINITY,           -INFINITY,        FLT_MIN,
-                           0x1p-149f, 0x1p-101f, FLT_MAX,  0x1p101f,  0x1.fffffep-101f, 0x1.000002p100f, -0x1p-50f,    test_float(0x7f800001)};
+    const float wrong[] = {0.0f,
+                           -0.0f,
+                           -0.5f,
+                           NAN,
+                           -NAN,
+                           INFINITY,
+                           -INFINITY,
+                           FLT_MIN,
+                           0x1p-149f,
+                           0x1p-101f,
+                           FLT_MAX,
+                           0x1p101f,
+                           0x1.fffffep-101f,
+                           0x1.000002p100f,
+                           -0x1p-50f,
+                           test_float(0x7f800001)};
     const float right[] = {0x1p-100f, 0x1p100f, 1.0f, 0x1.000002p-100f, 0x1.fffffep99f};
 
     for (size_t i = 0; i < TEST_COUNT_OF(wrong); i++) {
@@ -568,16 +606,48 @@ START_TEST(scales)
         }
         /* Wherever the view leads: strided, per group, per tensor. */
         EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale[3]", b.params.scale.strides[0] = 5; b.m.scale[15] = wrong[i]);
-        EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale[1]", b.params.scale.strides[0] = -1; b.params.scale.offset = 3; b.m.scale[2] = wrong[i]);
-        EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale[2][1]", b.params.scheme = (clq_scheme){.dtype = CLQ_S8, .granularity = CLQ_PER_GROUP, .axis = 1, .group_size = 4};
-                     b.params.scale = clq_tensor_host(CLQ_F32, b.m.scale, 2, (const int64_t[]){ROWS, 2}); b.params.zero_point = b.params.scale;
-                     b.params.zero_point.dtype = CLQ_S32; b.params.zero_point.data = b.m.zero_point; b.m.scale[5] = wrong[i]);
-        EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale", b.params.scheme.granularity = CLQ_PER_TENSOR; b.params.scale.rank = b.params.zero_point.rank = 0; b.m.scale[0] = wrong[i]);
+        EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale[1]", b.params.scale.strides[0] = -1; b.params.scale.offset = 3;
+                     b.m.scale[2] = wrong[i]);
+        EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale[2][1]",
+                     b.params.scheme = (clq_scheme){.dtype = CLQ_S8, .granularity = CLQ_PER_GROUP, .axis = 1, .group_size = 4};
+                     b.params.scale = clq_tensor_host(CLQ_F32, b.m.scale, 2, (const int64_t[]){ROWS, 2});
+                     b.params.zero_point = b.params.scale; b.params.zero_point.dtype = CLQ_S32;
+                     b.params.zero_point.data = b.m.zero_point; b.m.scale[5] = wrong[i]);
+        EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale", b.params.scheme.granularity = CLQ_PER_TENSOR;
+                     b.params.scale.rank = b.params.zero_point.rank = 0; b.m.scale[0] = wrong[i]);
     }
     for (size_t i = 0; i < TEST_COUNT_OF(right); i++)
         EXPECT_VALUE(CLQ_OK, "", b.m.scale[2] = right[i]);
     /* What the view does not reach is not looked at. */
     EXPECT_VALUE(CLQ_OK, "", b.params.scale.strides[0] = 2; b.m.scale[3] = NAN);
+}
+END_TEST
+
+/* Neither traps nor the flushing of denormals change what is refused, and a failed call leaves the mode alone. */
+START_TEST(values_in_other_modes)
+{
+    const float wrong[] = {0x1p-149f, -0x1p-149f, 0x1p-126f, NAN, test_float(0x7f800001), test_float(0xff8fffff), INFINITY, 0.0f};
+
+    for (int mode = TEST_MODE_FLUSH; mode < TEST_MODES; mode++) {
+        for (size_t i = 0; i < TEST_COUNT_OF(wrong); i++) {
+            const uint32_t bits = test_bits(wrong[i]);
+            clq_status status;
+            test_note("mode %d, value 0x%08x", mode, bits);
+            start();
+            memcpy(&b.m.scale[1], &bits, sizeof bits);
+            test_mode_set((enum test_mode)mode);
+            status = quantize();
+            test_mode_end((enum test_mode)mode);
+            TEST_CHECK(status == CLQ_ERROR_PARAMETER, "a scale: %s", clq_status_name(status));
+            start();
+            memcpy(&b.m.lo[1], &bits, sizeof bits);
+            b.m.hi[1] = -1.0f;
+            test_mode_set((enum test_mode)mode);
+            status = qparams_from_range();
+            test_mode_end((enum test_mode)mode);
+            TEST_CHECK(status == CLQ_ERROR_PARAMETER, "a range: %s", clq_status_name(status));
+        }
+    }
 }
 END_TEST
 
@@ -591,28 +661,36 @@ START_TEST(zero_points)
     }
     EXPECT_VALUE(CLQ_OK, "", b.m.zero_point[0] = -128; b.m.zero_point[1] = 127);
     /* A narrower range bounds them too. */
-    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.qmin = -4; b.params.scheme.qmax = 3; b.m.zero_point[3] = 4);
-    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.qmin = -4; b.params.scheme.qmax = 3; b.m.zero_point[3] = -5);
+    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.qmin = -4; b.params.scheme.qmax = 3;
+                 b.m.zero_point[3] = 4);
+    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.qmin = -4; b.params.scheme.qmax = 3;
+                 b.m.zero_point[3] = -5);
     /* Absent means 0, which must lie in the range. */
-    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point", b.params.scheme.qmin = 1; b.params.scheme.qmax = 9; memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
-    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point", b.params.scheme.qmin = -9; b.params.scheme.qmax = -1; memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
-    EXPECT_VALUE(CLQ_OK, "", b.params.scheme.qmin = -9; b.params.scheme.qmax = 1; memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point", b.params.scheme.qmin = 1; b.params.scheme.qmax = 9;
+                 memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point", b.params.scheme.qmin = -9; b.params.scheme.qmax = -1;
+                 memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT_VALUE(CLQ_OK, "", b.params.scheme.qmin = -9; b.params.scheme.qmax = 1;
+                 memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
     /* A symmetric scheme has one and no other. */
     EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[0]", b.params.scheme.symmetry = CLQ_SYMMETRIC);
-    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL; b.m.zero_point[0] = b.m.zero_point[1] = b.m.zero_point[2] = 0);
+    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL;
+                 b.m.zero_point[0] = b.m.zero_point[1] = b.m.zero_point[2] = 0);
     EXPECT_VALUE(CLQ_OK, "", b.params.scheme.symmetry = CLQ_POWER_OF_TWO; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
-    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[1]", b.params.scheme.symmetry = CLQ_SYMMETRIC; b.params.scheme.dtype = b.q.dtype = CLQ_U8; b.m.zero_point[0] = 128;
-                 b.m.zero_point[1] = 127);
+    EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[1]", b.params.scheme.symmetry = CLQ_SYMMETRIC;
+                 b.params.scheme.dtype = b.q.dtype = CLQ_U8; b.m.zero_point[0] = 128; b.m.zero_point[1] = 127);
 }
 END_TEST
 
 START_TEST(ranges)
 {
-    const float wrong[][2] = {{1.0f, 0.5f}, {NAN, 1.0f}, {-1.0f, NAN}, {NAN, NAN}, {-INFINITY, 1.0f}, {-1.0f, INFINITY}, {INFINITY, INFINITY}, {FLT_MAX, -FLT_MAX}};
+    const float wrong[][2] = {{1.0f, 0.5f},      {NAN, 1.0f},       {-1.0f, NAN},         {NAN, NAN},
+                              {-INFINITY, 1.0f}, {-1.0f, INFINITY}, {INFINITY, INFINITY}, {FLT_MAX, -FLT_MAX}};
 
     for (size_t i = 0; i < TEST_COUNT_OF(wrong); i++) {
         EXPECT(qparams_from_range, CLQ_ERROR_PARAMETER, "2", b.m.lo[2] = wrong[i][0]; b.m.hi[2] = wrong[i][1]);
-        EXPECT(qparams_from_range, CLQ_ERROR_PARAMETER, "1", b.lo.strides[0] = b.hi.strides[0] = 3; b.m.lo[3] = wrong[i][0]; b.m.hi[3] = wrong[i][1]);
+        EXPECT(qparams_from_range, CLQ_ERROR_PARAMETER, "1", b.lo.strides[0] = b.hi.strides[0] = 3; b.m.lo[3] = wrong[i][0];
+               b.m.hi[3] = wrong[i][1]);
     }
     EXPECT(qparams_from_range, CLQ_OK, "", b.m.lo[2] = -FLT_MAX; b.m.hi[2] = FLT_MAX);
     /* Below 2^-126 all are 0, in order or not. */
@@ -620,7 +698,8 @@ START_TEST(ranges)
     EXPECT(qparams_from_range, CLQ_ERROR_PARAMETER, "2", b.m.lo[2] = 0x1p-126f; b.m.hi[2] = 0x1p-127f);
     EXPECT(qparams_from_range, CLQ_ERROR_INVALID_ARGUMENT, "zero_point", memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
     EXPECT(choose_qparams, CLQ_ERROR_INVALID_ARGUMENT, "zero_point", memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
-    EXPECT(choose_qparams, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC; memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT(choose_qparams, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC;
+           memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
 }
 END_TEST
 
@@ -708,7 +787,9 @@ END_TEST
 /* Columns, rows and single elements of one array, in turns. */
 START_TEST(interleaved)
 {
-#define HALVES b.x.shape[1] = b.y.shape[1] = 3; b.y.data = b.m.x
+#define HALVES                                                                                                                   \
+    b.x.shape[1] = b.y.shape[1] = 3;                                                                                             \
+    b.y.data = b.m.x
     /* Columns 0..2 and 3..5 of rows of 6. */
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.y.offset = 3);
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.offset = 3);
@@ -719,26 +800,36 @@ START_TEST(interleaved)
     /* One of them from the bottom to the top, or from right to left. */
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = 6; b.y.strides[0] = -6; b.y.offset = 18 + 3);
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.strides[1] = -1; b.x.offset = 2; b.y.offset = 3);
-    EXPECT(convert, CLQ_ERROR_OVERLAP, "dst", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.strides[1] = -1; b.x.offset = 3; b.y.offset = 3);
+    EXPECT(convert, CLQ_ERROR_OVERLAP, "dst", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.strides[1] = -1; b.x.offset = 3;
+           b.y.offset = 3);
     /* Even and odd elements, even and odd rows. */
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.strides[1] = b.y.strides[1] = 2; b.y.offset = 1);
-    EXPECT(convert, CLQ_ERROR_OVERLAP, "dst", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.strides[1] = b.y.strides[1] = 2; b.y.offset = 2);
+    EXPECT(convert, CLQ_ERROR_OVERLAP, "dst", HALVES; b.x.strides[0] = b.y.strides[0] = 6; b.x.strides[1] = b.y.strides[1] = 2;
+           b.y.offset = 2);
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = b.y.strides[0] = 12; b.y.offset = 6);
-    EXPECT(convert, CLQ_OK, "", b.x.shape[1] = b.y.shape[1] = 6; b.y.data = b.m.x; b.x.strides[0] = b.y.strides[0] = 12; b.y.offset = 6);
+    EXPECT(convert, CLQ_OK, "", b.x.shape[1] = b.y.shape[1] = 6; b.y.data = b.m.x; b.x.strides[0] = b.y.strides[0] = 12;
+           b.y.offset = 6);
     /* A source that repeats one element among the destination's gaps. */
     EXPECT(convert, CLQ_OK, "", HALVES; b.x.strides[0] = b.x.strides[1] = 0; b.x.offset = 3; b.y.strides[0] = 6);
     EXPECT(convert, CLQ_ERROR_OVERLAP, "dst", HALVES; b.x.strides[0] = b.x.strides[1] = 0; b.x.offset = 7; b.y.strides[0] = 6);
     /* Records of 3 floats and 3 integers: 15 bytes each, 16 apart, and where they meet. */
-#define RECORDS b.x.shape[1] = b.q.shape[1] = 3; b.x.strides[0] = 4; b.q.strides[0] = 16; b.x.data = b.m.x
+#define RECORDS                                                                                                                  \
+    b.x.shape[1] = b.q.shape[1] = 3;                                                                                             \
+    b.x.strides[0] = 4;                                                                                                          \
+    b.q.strides[0] = 16;                                                                                                         \
+    b.x.data = b.m.x
     EXPECT(quantize, CLQ_OK, "", RECORDS; b.q.data = (char *)b.m.x + 12);
     EXPECT(quantize, CLQ_OK, "", RECORDS; b.q.data = (char *)b.m.x + 13);
     EXPECT(quantize, CLQ_ERROR_OVERLAP, "q", RECORDS; b.q.data = (char *)b.m.x + 14);
     EXPECT(quantize, CLQ_ERROR_OVERLAP, "q", RECORDS; b.q.data = (char *)b.m.x + 11);
-    EXPECT(dequantize, CLQ_OK, "", b.y.shape[1] = b.q.shape[1] = 3; b.y.strides[0] = 4; b.q.strides[0] = 16; b.q.data = (char *)b.m.y + 12);
+    EXPECT(dequantize, CLQ_OK, "", b.y.shape[1] = b.q.shape[1] = 3; b.y.strides[0] = 4; b.q.strides[0] = 16;
+           b.q.data = (char *)b.m.y + 12);
     /* Scales in the rows that they scale. */
     EXPECT(quantize, CLQ_OK, "", b.q.strides[0] = 16; b.q.data = b.m.scale + 1; b.params.scale.strides[0] = 4);
-    EXPECT(quantize, CLQ_ERROR_OVERLAP, "scale", b.q.strides[0] = 16; b.q.data = (char *)b.m.scale + 3; b.params.scale.strides[0] = 4);
-    EXPECT(choose_qparams, CLQ_OK, "", b.params.scale.strides[0] = b.params.zero_point.strides[0] = 2; b.params.zero_point.data = b.m.scale + 1);
+    EXPECT(quantize, CLQ_ERROR_OVERLAP, "scale", b.q.strides[0] = 16; b.q.data = (char *)b.m.scale + 3;
+           b.params.scale.strides[0] = 4);
+    EXPECT(choose_qparams, CLQ_OK, "", b.params.scale.strides[0] = b.params.zero_point.strides[0] = 2;
+           b.params.zero_point.data = b.m.scale + 1);
     EXPECT(minmax, CLQ_OK, "", b.lo.strides[0] = b.hi.strides[0] = 2; b.hi.data = b.m.lo + 1);
     EXPECT(minmax, CLQ_ERROR_OVERLAP, "hi", b.lo.strides[0] = 2; b.hi.strides[0] = 3; b.hi.data = b.m.lo + 1);
 }
@@ -750,7 +841,9 @@ START_TEST(buffers)
 
     TEST_OK(the_context, clq_buffer_create(the_context, ROWS * COLS * 4, &buffer));
     TEST_OK(the_context, clq_buffer_create(the_context, 3, &small));
-#define IN_BUFFER(v) (v).memory = CLQ_MEMORY_BUFFER; (v).data = buffer
+#define IN_BUFFER(v)                                                                                                             \
+    (v).memory = CLQ_MEMORY_BUFFER;                                                                                              \
+    (v).data = buffer
     EXPECT(convert, CLQ_OK, "", IN_BUFFER(b.y));
     EXPECT(convert, CLQ_ERROR_SHAPE, "dst", IN_BUFFER(b.y); b.y.offset = 1);
     EXPECT(convert, CLQ_ERROR_SHAPE, "dst", IN_BUFFER(b.y); b.y.offset = -1);
@@ -768,8 +861,13 @@ START_TEST(buffers)
     EXPECT(convert, CLQ_OK, "", IN_BUFFER(b.x); IN_BUFFER(b.y); b.x.shape[0] = b.y.shape[0] = 2; b.y.offset = 12);
     EXPECT(convert, CLQ_ERROR_OVERLAP, "dst", IN_BUFFER(b.x); IN_BUFFER(b.y); b.x.shape[0] = b.y.shape[0] = 2; b.y.offset = 11);
     /* 3 bytes hold 6 4-bit values. */
-#define NIBBLES(n) b.x.dtype = b.y.dtype = CLQ_U4; b.x.rank = b.y.rank = 1; b.x.shape[0] = b.y.shape[0] = (n); b.x.strides[0] = b.y.strides[0] = 1; \
-    b.y.memory = CLQ_MEMORY_BUFFER; b.y.data = small
+#define NIBBLES(n)                                                                                                               \
+    b.x.dtype = b.y.dtype = CLQ_U4;                                                                                              \
+    b.x.rank = b.y.rank = 1;                                                                                                     \
+    b.x.shape[0] = b.y.shape[0] = (n);                                                                                           \
+    b.x.strides[0] = b.y.strides[0] = 1;                                                                                         \
+    b.y.memory = CLQ_MEMORY_BUFFER;                                                                                              \
+    b.y.data = small
     EXPECT(convert, CLQ_OK, "", NIBBLES(6));
     EXPECT(convert, CLQ_OK, "", NIBBLES(5));
     EXPECT(convert, CLQ_OK, "", NIBBLES(3); b.y.offset = 2);
@@ -795,7 +893,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("errors");
-    TCase *all = test_case(suite, "every operation"), *schemes_case = test_case(suite, "schemes and values"), *memory = test_case(suite, "memory");
+    TCase *all = test_case(suite, "every operation"), *schemes_case = test_case(suite, "schemes and values"),
+          *memory = test_case(suite, "memory");
     TCase *const cases[] = {all, schemes_case, memory};
 
     for (size_t i = 0; i < TEST_COUNT_OF(cases); i++)
@@ -813,6 +912,7 @@ int main(void)
     tcase_add_test(schemes_case, axes_and_groups);
     tcase_add_test(schemes_case, s32);
     tcase_add_test(schemes_case, scales);
+    tcase_add_test(schemes_case, values_in_other_modes);
     tcase_add_test(schemes_case, zero_points);
     tcase_add_test(schemes_case, ranges);
     tcase_add_test(memory, nibbles);

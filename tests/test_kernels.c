@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every table of kernels, slot by slot, against the scalar table: all sizes to past several vectors, every alignment, pitches of both signs,
- * groups, guard pages on both sides. Integers, bits of floats and counts are equal or wrong.
+ * Every table of kernels, slot by slot, against the scalar table: all sizes to past several vectors, every alignment, pitches of
+ * both signs, groups, guard pages on both sides. Integers, bits of floats and counts are equal or wrong.
  */
 #include "config.h"
 
@@ -37,12 +37,12 @@ static const struct clq_cpu_ops *table_of(int i)
 enum { MOST_PARAMS = 1 << 17, MOST_BYTES = 1 << 21 };
 
 /*
- * Rows of elements in guarded memory. Either all rows lie close together, with a pitch of either sign, or, `apart`, each row begins or ends
- * at a page that cannot be touched.
+ * Rows of elements in guarded memory. Either all rows lie close together, with a pitch of either sign, or, `apart`, each row
+ * begins or ends at a page that cannot be touched.
  */
 struct rows {
-    unsigned char *first; /* row 0 */
-    int64_t pitch;        /* elements */
+    unsigned char *first;  /* row 0 */
+    int64_t pitch;         /* elements */
     unsigned char *memory; /* lowest row */
     size_t size_bytes;     /* of all, gaps included */
     bool apart;
@@ -63,12 +63,14 @@ static unsigned char *guarded_rows(int32_t slot, size_t *pitch_bytes)
         TEST_CHECK(memory != MAP_FAILED, "no memory for the test");
         slots[slot] = memory + page;
         for (int i = 0; i < APART_ROWS; i++)
-            TEST_CHECK(mprotect(slots[slot] + (size_t)i * pitch, APART_PAGES * page, PROT_READ | PROT_WRITE) == 0, "no memory for the test");
+            TEST_CHECK(mprotect(slots[slot] + (size_t)i * pitch, APART_PAGES * page, PROT_READ | PROT_WRITE) == 0,
+                       "no memory for the test");
     }
     return slots[slot];
 }
 
-static struct rows make_rows(struct test_random *random, int32_t slot, int64_t rows, int64_t cols, int64_t size_bytes, bool zero_pitch_allowed, bool dense)
+static struct rows make_rows(struct test_random *random, int32_t slot, int64_t rows, int64_t cols, int64_t size_bytes,
+                             bool zero_pitch_allowed, bool dense)
 {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct rows result = {.row_bytes = (size_t)(cols * size_bytes)};
@@ -77,7 +79,9 @@ static struct rows make_rows(struct test_random *random, int32_t slot, int64_t r
     if (!dense && rows <= APART_ROWS && result.row_bytes <= APART_PAGES * page && test_chance(random, 3)) {
         size_t pitch_bytes;
         const size_t room = APART_PAGES * page - result.row_bytes;
-        const size_t start = test_chance(random, 4) ? (size_t)test_between(random, 0, (int64_t)(room < 63 ? room : 63)) : test_chance(random, 2) ? 0 : room;
+        const size_t start = test_chance(random, 4)   ? (size_t)test_between(random, 0, (int64_t)(room < 63 ? room : 63))
+                             : test_chance(random, 2) ? 0
+                                                      : room;
         result.memory = guarded_rows(slot, &pitch_bytes) + start;
         result.apart = true;
         result.pitch = (int64_t)pitch_bytes / size_bytes;
@@ -129,16 +133,22 @@ static int64_t ceil_div(int64_t a, int64_t b)
 static int64_t random_group(struct test_random *random, int64_t cols)
 {
     switch (test_between(random, 0, 5)) {
-    case 0: return 1;
+    case 0:
+        return 1;
     case 1:
-    case 2: return test_between(random, 1, 40);
-    case 3: return cols + test_between(random, 0, 9) + (cols == 0);
-    case 4: return test_between(random, 1, cols + 1);
-    default: return 1 << test_between(random, 0, 8);
+    case 2:
+        return test_between(random, 1, 40);
+    case 3:
+        return cols + test_between(random, 0, 9) + (cols == 0);
+    case 4:
+        return test_between(random, 1, cols + 1);
+    default:
+        return 1 << test_between(random, 0, 8);
     }
 }
 
-static void make_case(struct span_case *c, struct test_random *random, struct case_shape shape, clq_dtype src, clq_dtype dst, clq_dtype quantized)
+static void make_case(struct span_case *c, struct test_random *random, struct case_shape shape, clq_dtype src, clq_dtype dst,
+                      clq_dtype quantized)
 {
     const bool dense = test_chance(random, 3); /* rows one behind the other on both sides */
     int64_t least, most, groups;
@@ -175,7 +185,9 @@ static void make_case(struct span_case *c, struct test_random *random, struct ca
     int32_t *const zero_point = (int32_t *)(void *)test_guarded(3, (size_t)c->params * 4, true);
     for (int64_t i = 0; i < c->params; i++) {
         c->scale[i] = scale[i] = test_float(test_random_scale(random));
-        c->zero_point[i] = zero_point[i] = (int32_t)(test_chance(random, 4) ? least : test_chance(random, 3) ? most : test_between(random, least, most));
+        c->zero_point[i] = zero_point[i] = (int32_t)(test_chance(random, 4)   ? least
+                                                     : test_chance(random, 3) ? most
+                                                                              : test_between(random, least, most));
         if (quantized == CLQ_S32) c->zero_point[i] = zero_point[i] = 0;
     }
     c->span.scale = scale;
@@ -191,14 +203,15 @@ static int64_t param_of(const struct clq_span *span, int64_t row, int64_t col)
     return row * span->param_pitch + col / span->group;
 }
 
-static void note_case(const struct span_case *c, const struct test_random *random, const char *table, const char *operation, clq_dtype src, clq_dtype dst)
+static void note_case(const struct span_case *c, const struct test_random *random, const char *table, const char *operation,
+                      clq_dtype src, clq_dtype dst)
 {
     const struct clq_span *const s = &c->span;
-    test_note("seed %" PRIu64 ", table %s, %s %s to %s: rows %" PRId64 ", cols %" PRId64 ", src %p pitch %" PRId64 ", dst %p pitch %" PRId64
-              ", group %" PRId64 ", param_pitch %" PRId64 ", zero_point %s, fixed %d, [%d, %d], %s, %s",
-              random->seed, table, operation, clq_dtype_name(src), clq_dtype_name(dst), s->rows, s->cols, s->src, s->src_pitch, s->dst, s->dst_pitch,
-              s->group, s->param_pitch, s->zero_point ? "given" : "fixed", (int)s->fixed_zero_point, (int)s->qmin, (int)s->qmax,
-              s->reciprocal ? "reciprocal" : "division", s->counts ? "counted" : "not counted");
+    test_note("seed %" PRIu64 ", table %s, %s %s to %s: rows %" PRId64 ", cols %" PRId64 ", src %p pitch %" PRId64
+              ", dst %p pitch %" PRId64 ", group %" PRId64 ", param_pitch %" PRId64 ", zero_point %s, fixed %d, [%d, %d], %s, %s",
+              random->seed, table, operation, clq_dtype_name(src), clq_dtype_name(dst), s->rows, s->cols, s->src, s->src_pitch,
+              s->dst, s->dst_pitch, s->group, s->param_pitch, s->zero_point ? "given" : "fixed", (int)s->fixed_zero_point,
+              (int)s->qmin, (int)s->qmax, s->reciprocal ? "reciprocal" : "division", s->counts ? "counted" : "not counted");
 }
 
 /* What the scalar table writes: to memory of its own, in rows without gaps. */
@@ -228,7 +241,9 @@ static void compare_rows(const struct span_case *c, const unsigned char *wanted,
             memcpy(&x, row_at(&c->src, row, src_bytes) + col * src_bytes, (size_t)src_bytes);
             memcpy(&q, got + col * dst_bytes, (size_t)dst_bytes);
             memcpy(&e, must + col * dst_bytes, (size_t)dst_bytes);
-            TEST_CHECK(false, "row %" PRId64 " col %" PRId64 ": src 0x%" PRIx64 ", scale 0x%08x, zero point %d: got 0x%" PRIx64 ", expected 0x%" PRIx64,
+            TEST_CHECK(false,
+                       "row %" PRId64 " col %" PRId64 ": src 0x%" PRIx64 ", scale 0x%08x, zero point %d: got 0x%" PRIx64
+                       ", expected 0x%" PRIx64,
                        row, col, x, test_bits(s->scale[p]), (int)(s->zero_point ? s->zero_point[p] : s->fixed_zero_point), q, e);
         }
     }
@@ -254,7 +269,8 @@ static void fill_source(const struct span_case *c, struct test_random *random, c
         unsigned char *const x = row_at(&c->src, row, size_bytes);
         for (int64_t col = 0; col < s->cols; col++) {
             const int64_t p = param_of(s, row, col);
-            const uint32_t bits = test_random_value(random, test_bits(s->scale[p]), s->zero_point ? s->zero_point[p] : s->fixed_zero_point, s->qmin, s->qmax);
+            const uint32_t bits = test_random_value(random, test_bits(s->scale[p]),
+                                                    s->zero_point ? s->zero_point[p] : s->fixed_zero_point, s->qmin, s->qmax);
             const uint64_t narrow = ref_cast(CLQ_F32, dtype, bits);
             memcpy(x + col * size_bytes, &narrow, (size_t)size_bytes);
         }
@@ -283,8 +299,10 @@ static void try_quantize(const struct clq_cpu_ops *ops, struct test_random *rand
     compare_rows(&c, wanted, bytes_of(x), bytes_of(q));
     compare_gaps(&c, before, bytes_of(q));
     TEST_CHECK(memcmp(counts, expected_counts, sizeof counts) == 0,
-               "counts %" PRId64 ", %" PRId64 ", %" PRId64 ", expected %" PRId64 ", %" PRId64 ", %" PRId64 " from %" PRId64 ", %" PRId64 ", %" PRId64, counts[0],
-               counts[1], counts[2], expected_counts[0], expected_counts[1], expected_counts[2], c.counts[0], c.counts[1], c.counts[2]);
+               "counts %" PRId64 ", %" PRId64 ", %" PRId64 ", expected %" PRId64 ", %" PRId64 ", %" PRId64 " from %" PRId64
+               ", %" PRId64 ", %" PRId64,
+               counts[0], counts[1], counts[2], expected_counts[0], expected_counts[1], expected_counts[2], c.counts[0],
+               c.counts[1], c.counts[2]);
     free(wanted);
 }
 
@@ -326,7 +344,9 @@ static void try_minmax(const struct clq_cpu_ops *ops, struct test_random *random
             const uint32_t ordinary = test_bits((float)test_between(random, -1000000, 1000000) * 0x1p-10f);
             const uint32_t special = test_special_floats[test_between(random, 0, test_special_float_count - 1)];
             const bool is_special = mood == 0 || (mood == 1 && test_chance(random, 8)) || (mood == 2 && test_chance(random, 200));
-            uint64_t bits = is_special ? special : mood == 3 ? 0x7f800000 | (uint32_t)(test_next(random) << 31 | test_next(random) % 2) : ordinary;
+            uint64_t bits = is_special  ? special
+                            : mood == 3 ? 0x7f800000 | (uint32_t)(test_next(random) << 31 | test_next(random) % 2)
+                                        : ordinary;
             bits = ref_cast(CLQ_F32, x, bits);
             memcpy(line + col * bytes_of(x), &bits, (size_t)bytes_of(x));
         }
@@ -353,31 +373,35 @@ static void try_minmax(const struct clq_cpu_ops *ops, struct test_random *random
     for (int64_t i = 0; i < c.params; i++)
         TEST_CHECK(test_bits(clqm_flush(c.span.lo[i])) == test_bits(clqm_flush(expected_lo[i])) &&
                        test_bits(clqm_flush(c.span.hi[i])) == test_bits(clqm_flush(expected_hi[i])),
-                   "parameter %" PRId64 ": got [%a, %a], expected [%a, %a]", i, c.span.lo[i], c.span.hi[i], expected_lo[i], expected_hi[i]);
+                   "parameter %" PRId64 ": got [%a, %a], expected [%a, %a]", i, c.span.lo[i], c.span.hi[i], expected_lo[i],
+                   expected_hi[i]);
     TEST_CHECK(c.counts[0] == expected_counts[0] && c.counts[1] == expected_counts[1],
-               "counts %" PRId64 ", %" PRId64 ", expected %" PRId64 ", %" PRId64, c.counts[0], c.counts[1], expected_counts[0], expected_counts[1]);
+               "counts %" PRId64 ", %" PRId64 ", expected %" PRId64 ", %" PRId64, c.counts[0], c.counts[1], expected_counts[0],
+               expected_counts[1]);
 }
 
 typedef void (*try_fn)(const struct clq_cpu_ops *ops, struct test_random *random, int first, int second, struct case_shape shape);
 
 /* Blocks that are larger than what a kernel keeps tables or counts for, and rows that it may join. */
 static const struct case_shape large_blocks[] = {
-    {1, 5000, 5000, 0},  {3, 4500, 1, 0},    {3, 4500, 1, 4500}, {9, 2300, 1, 0},      {17, 1030, 1, 0},     {40, 300, 1, 0},
-    {70, 131, 1, 0},     {333, 30, 1, 0},    {1000, 7, 1, 0},    {2100, 5, 1, 5},      {2100, 5, 5, 0},      {2100, 5, 5, 1},
-    {5, 4100, 2, 0},     {5, 4100, 3, 1367}, {9, 4096, 4, 1024}, {7, 3000, 7, 0},      {3, 8192, 8, 1024},   {9, 4100, 16, 0},
-    {5, 4096, 32, 128},  {5, 4100, 32, 129}, {3, 5000, 33, 0},   {2, 9000, 64, 141},   {2, 9000, 4500, 2},   {8, 2300, 400, 6},
-    {300, 33, 11, 3},    {300, 33, 11, 0},   {64, 64, 16, 4},    {130, 48, 48, 1},     {1030, 17, 17, 1},    {1, 40000, 1, 0},
+    {1, 5000, 5000, 0}, {3, 4500, 1, 0},    {3, 4500, 1, 4500}, {9, 2300, 1, 0},    {17, 1030, 1, 0},   {40, 300, 1, 0},
+    {70, 131, 1, 0},    {333, 30, 1, 0},    {1000, 7, 1, 0},    {2100, 5, 1, 5},    {2100, 5, 5, 0},    {2100, 5, 5, 1},
+    {5, 4100, 2, 0},    {5, 4100, 3, 1367}, {9, 4096, 4, 1024}, {7, 3000, 7, 0},    {3, 8192, 8, 1024}, {9, 4100, 16, 0},
+    {5, 4096, 32, 128}, {5, 4100, 32, 129}, {3, 5000, 33, 0},   {2, 9000, 64, 141}, {2, 9000, 4500, 2}, {8, 2300, 400, 6},
+    {300, 33, 11, 3},   {300, 33, 11, 0},   {64, 64, 16, 4},    {130, 48, 48, 1},   {1030, 17, 17, 1},  {1, 40000, 1, 0},
 };
 
 static void try_large_blocks(try_fn try, const struct clq_cpu_ops *ops, struct test_random *random, int first, int second)
 {
-    const int64_t count = (int64_t)TEST_COUNT_OF(large_blocks), tried = test_amount(count, 2), start = test_between(random, 0, count - 1);
+    const int64_t count = (int64_t)TEST_COUNT_OF(large_blocks), tried = test_amount(count, 2),
+                  start = test_between(random, 0, count - 1);
 
     for (int64_t i = 0; i < tried; i++)
         try(ops, random, first, second, large_blocks[(start + i) % count]);
 }
 
-/* Sizes one by one to past two tiles of the widest vectors, with a random number of rows; tall, wide and empty blocks; large ones. */
+/* Sizes one by one to past two tiles of the widest vectors, with a random number of rows; tall, wide and empty blocks; large
+ * ones. */
 static void try_sizes(try_fn try, const struct clq_cpu_ops *ops, struct test_random *random, int first, int second)
 {
     const int64_t most = test_amount(300, 140), step = test_amount(1, 3), wide = test_amount(8, 2);
@@ -387,8 +411,10 @@ static void try_sizes(try_fn try, const struct clq_cpu_ops *ops, struct test_ran
             try(ops, random, first, second, (struct case_shape){test_between(random, 0, 4), cols, ANY_GROUP, ANY_PITCH});
     for (int64_t repeat = 0; repeat < wide; repeat++) {
         try(ops, random, first, second, (struct case_shape){1, test_between(random, 1000, 4000), ANY_GROUP, ANY_PITCH});
-        try(ops, random, first, second, (struct case_shape){test_between(random, 5, 150), test_between(random, 1, 20), ANY_GROUP, ANY_PITCH});
-        try(ops, random, first, second, (struct case_shape){test_between(random, 1, 7), test_between(random, 300, 580), ANY_GROUP, ANY_PITCH});
+        try(ops, random, first, second,
+            (struct case_shape){test_between(random, 5, 150), test_between(random, 1, 20), ANY_GROUP, ANY_PITCH});
+        try(ops, random, first, second,
+            (struct case_shape){test_between(random, 1, 7), test_between(random, 300, 580), ANY_GROUP, ANY_PITCH});
     }
     try_large_blocks(try, ops, random, first, second);
 }
@@ -448,9 +474,11 @@ START_TEST(long_rows)
             int64_t least, most, counts[3] = {0}, expected_counts[3] = {0};
             const size_t offset = (size_t)test_between(&random, 0, 63);
             float *const x = (float *)(void *)(test_guarded(0, (size_t)n * 4 + 64, true) + 64);
-            unsigned char *const q = test_guarded(1, (size_t)n * (size_t)q_bytes + offset, false) + offset, *const wanted = malloc((size_t)(n * q_bytes));
+            unsigned char *const q = test_guarded(1, (size_t)n * (size_t)q_bytes + offset, false) + offset,
+                                 *const wanted = malloc((size_t)(n * q_bytes));
             float *const y = (float *)(void *)test_guarded(2, (size_t)n * 4, true), *const wanted_y = malloc((size_t)n * 4);
-            struct clq_span span = {.src = x, .dst = q, .rows = 1, .cols = n, .src_pitch = n, .dst_pitch = n, .group = n, .counts = counts};
+            struct clq_span span = {
+                .src = x, .dst = q, .rows = 1, .cols = n, .src_pitch = n, .dst_pitch = n, .group = n, .counts = counts};
             float scale = test_float(test_random_scale(&random));
 
             TEST_CHECK(wanted != NULL && wanted_y != NULL, "no memory for the test");
@@ -462,15 +490,16 @@ START_TEST(long_rows)
             span.reciprocal = k % 2;
             for (int64_t at = 0; at < n; at++)
                 x[at] = test_float(test_random_value(&random, test_bits(scale), span.fixed_zero_point, least, most));
-            test_note("seed %" PRIu64 ", table %s, f32 and %s, one row of %" PRId64 ", scale 0x%08x, z %d", random.seed, ops->name,
-                      clq_dtype_name(int_dtypes[i]), n, test_bits(scale), (int)span.fixed_zero_point);
+            test_note("seed %" PRIu64 ", table %s, f32 and %s, one row of %" PRId64 ", scale 0x%08x, z %d", random.seed,
+                      ops->name, clq_dtype_name(int_dtypes[i]), n, test_bits(scale), (int)span.fixed_zero_point);
             if (ops->quantize[CLQ_FLOAT_F32][i] != NULL) {
                 ops->quantize[CLQ_FLOAT_F32][i](&span);
                 span.dst = wanted;
                 span.counts = expected_counts;
                 clq_cpu_scalar.quantize[CLQ_FLOAT_F32][i](&span);
                 for (int64_t at = 0; at < n; at++)
-                    TEST_CHECK(memcmp(q + at * q_bytes, wanted + at * q_bytes, (size_t)q_bytes) == 0, "quantize: col %" PRId64 ", x 0x%08x", at, test_bits(x[at]));
+                    TEST_CHECK(memcmp(q + at * q_bytes, wanted + at * q_bytes, (size_t)q_bytes) == 0,
+                               "quantize: col %" PRId64 ", x 0x%08x", at, test_bits(x[at]));
                 TEST_CHECK(memcmp(counts, expected_counts, sizeof counts) == 0, "quantize: counts differ");
             }
             if (ops->dequantize[i][CLQ_FLOAT_F32] != NULL) {
@@ -482,7 +511,8 @@ START_TEST(long_rows)
                 span.dst = wanted_y;
                 clq_cpu_scalar.dequantize[i][CLQ_FLOAT_F32](&span);
                 for (int64_t at = 0; at < n; at++)
-                    TEST_CHECK(test_bits(y[at]) == test_bits(wanted_y[at]), "dequantize: col %" PRId64 ": got %a, expected %a", at, y[at], wanted_y[at]);
+                    TEST_CHECK(test_bits(y[at]) == test_bits(wanted_y[at]), "dequantize: col %" PRId64 ": got %a, expected %a",
+                               at, y[at], wanted_y[at]);
             }
             free(wanted);
             free(wanted_y);
@@ -496,12 +526,14 @@ END_TEST
 enum { BLOCK = 1 << 14 };
 
 /* One row with one scale, quantized by both tables. */
-static void compare_block(const struct clq_cpu_ops *ops, int i, const float *x, int64_t n, const float *scale, int64_t group, bool reciprocal, int32_t z)
+static void compare_block(const struct clq_cpu_ops *ops, int i, const float *x, int64_t n, const float *scale, int64_t group,
+                          bool reciprocal, int32_t z)
 {
     static int32_t got[BLOCK], expected[BLOCK];
     const int64_t size_bytes = bytes_of(int_dtypes[i]);
     int64_t least, most;
-    struct clq_span span = {.src = x, .dst = got, .rows = 1, .cols = n, .src_pitch = n, .dst_pitch = n, .group = group, .scale = scale};
+    struct clq_span span = {
+        .src = x, .dst = got, .rows = 1, .cols = n, .src_pitch = n, .dst_pitch = n, .group = group, .scale = scale};
 
     ref_type_range(int_dtypes[i], &least, &most);
     span.qmin = (int32_t)least;
@@ -516,14 +548,15 @@ static void compare_block(const struct clq_cpu_ops *ops, int i, const float *x, 
         int32_t q = 0, e = 0;
         memcpy(&q, (char *)got + at * size_bytes, (size_t)size_bytes);
         memcpy(&e, (char *)expected + at * size_bytes, (size_t)size_bytes);
-        TEST_CHECK(q == e, "table %s, %s, %s: x 0x%08x, scale 0x%08x, z %d: got 0x%x, expected 0x%x", ops->name, clq_dtype_name(int_dtypes[i]),
-                   reciprocal ? "reciprocal" : "division", test_bits(x[at]), test_bits(scale[at / group]), (int)z, (unsigned)q, (unsigned)e);
+        TEST_CHECK(q == e, "table %s, %s, %s: x 0x%08x, scale 0x%08x, z %d: got 0x%x, expected 0x%x", ops->name,
+                   clq_dtype_name(int_dtypes[i]), reciprocal ? "reciprocal" : "division", test_bits(x[at]),
+                   test_bits(scale[at / group]), (int)z, (unsigned)q, (unsigned)e);
     }
 }
 
 /*
- * s32 shows a quotient of 2^23 to 2^31 to its last bit, so all mantissas of x over one of s see every digit that division rounds. Exponents
- * vary between the bounds of scales.
+ * s32 shows a quotient of 2^23 to 2^31 to its last bit, so all mantissas of x over one of s see every digit that division rounds.
+ * Exponents vary between the bounds of scales.
  */
 START_TEST(quotient_over_mantissas_of_x)
 {
@@ -559,7 +592,9 @@ START_TEST(ties_over_mantissas_of_s)
     if (ops == NULL) return;
     for (size_t k = 0; k < TEST_COUNT_OF(halves); k++) {
         const float half = (float)halves[k] * 0.5f;
-        const int type = halves[k] > 511 ? (k % 2 ? CLQ_INT_S16 : CLQ_INT_U16) : halves[k] > 255 || k % 2 ? CLQ_INT_U8 : CLQ_INT_S8;
+        const int type = halves[k] > 511            ? (k % 2 ? CLQ_INT_S16 : CLQ_INT_U16)
+                         : halves[k] > 255 || k % 2 ? CLQ_INT_U8
+                                                    : CLQ_INT_S8;
         const uint32_t exponent = (uint32_t)(k % 4 == 0 ? 27 : k % 4 == 1 ? 226 : test_between(&random, 28, 225));
         uint32_t mantissa = (uint32_t)test_between(&random, 0, step - 1);
         if (ops->quantize[CLQ_FLOAT_F32][type] == NULL) continue;
@@ -606,345 +641,12 @@ START_TEST(special_values)
 }
 END_TEST
 
-/* ---- casts */
-
-/* Runs a cast on guarded memory of every alignment, and in one long block. */
-static void try_cast(const struct clq_cpu_ops *ops, clq_cast_fn cast, clq_cast_fn scalar, clq_dtype from, clq_dtype to, const void *values, int64_t n, bool long_only)
-{
-    static unsigned char expected[8 * BLOCK];
-    const size_t from_bytes = (size_t)bytes_of(from), to_bytes = (size_t)bytes_of(to);
-    const int64_t lengths = long_only ? 0 : test_amount(270, 140);
-
-    for (int64_t k = 0; k <= lengths; k++) {
-        const int64_t length = long_only || k == lengths ? n : k, first = long_only || k == lengths ? 0 : (k * 37) % (n - k);
-        const size_t from_slack = (size_t)(k * 7 % 64), to_slack = (size_t)(k * 5 % 64);
-        const bool at_end = k % 3 != 0;
-        unsigned char *src = test_guarded(0, (size_t)length * from_bytes + from_slack, at_end);
-        unsigned char *dst = test_guarded(1, (size_t)length * to_bytes + to_slack, at_end);
-        if (k % 2 != 0 && at_end) { /* up to the page */
-            src += from_slack;
-            dst += to_slack;
-        }
-        memcpy(src, (const char *)values + (size_t)first * from_bytes, (size_t)length * from_bytes);
-        scalar(src, expected, length);
-        cast(src, dst, length);
-        if (memcmp(dst, expected, (size_t)length * to_bytes) == 0) continue;
-        for (int64_t i = 0; i < length; i++) {
-            uint64_t x = 0, y = 0, e = 0;
-            memcpy(&x, src + (size_t)i * from_bytes, from_bytes);
-            memcpy(&y, dst + (size_t)i * to_bytes, to_bytes);
-            memcpy(&e, expected + (size_t)i * to_bytes, to_bytes);
-            TEST_CHECK(y == e || (to != CLQ_S8 && to != CLQ_U8 && ref_is_nan(to, y) && ref_is_nan(to, e)),
-                       "table %s, %s to %s, n %" PRId64 ", src %p, dst %p, element %" PRId64 ": 0x%" PRIx64 " gives 0x%" PRIx64 ", expected 0x%" PRIx64, ops->name,
-                       clq_dtype_name(from), clq_dtype_name(to), length, (void *)src, (void *)dst, i, x, y, e);
-        }
-    }
-}
-
-START_TEST(widen)
-{
-    static uint16_t values[BLOCK];
-    const struct clq_cpu_ops *const ops = table_of(_i);
-
-    for (int f = CLQ_FLOAT_F16; ops != NULL && f <= CLQ_FLOAT_BF16; f++) {
-        if (ops->widen[f] == NULL) continue;
-        for (uint32_t first = 0; first < 0x10000; first += BLOCK) {
-            for (uint32_t i = 0; i < BLOCK; i++)
-                values[i] = (uint16_t)(first + i);
-            try_cast(ops, ops->widen[f], clq_cpu_scalar.widen[f], float_dtypes[f], CLQ_F32, values, BLOCK, first != 0);
-        }
-    }
-}
-END_TEST
-
-START_TEST(narrow)
-{
-    static const uint32_t tails[] = {0x0000, 0x0001, 0x07ff, 0x0800, 0x0801, 0x0fff};
-    static uint32_t values[BLOCK];
-    const struct clq_cpu_ops *const ops = table_of(_i);
-    struct test_random random = test_random_start(600 + (uint64_t)_i);
-    const uint32_t step = (uint32_t)test_amount(1, 31);
-
-    for (int f = CLQ_FLOAT_F16; ops != NULL && f <= CLQ_FLOAT_BF16; f++) {
-        if (ops->narrow[f] == NULL) continue;
-        for (uint32_t i = 0; i < BLOCK; i++)
-            values[i] = test_random_value(&random, 0x3f800000, 0, -65536, 65536);
-        try_cast(ops, ops->narrow[f], clq_cpu_scalar.narrow[f], CLQ_F32, float_dtypes[f], values, BLOCK, false);
-        for (size_t tail = 0; tail < TEST_COUNT_OF(tails); tail++) {
-            for (uint32_t first = 0; first < 1u << 20; first += BLOCK * step) {
-                for (uint32_t i = 0; i < BLOCK; i++)
-                    values[i] = f == CLQ_FLOAT_F16 ? (first + i * step) << 12 | tails[tail] : (first + i * step) << 16 | tails[tail] << 4 | (tails[tail] & 15);
-                try_cast(ops, ops->narrow[f], clq_cpu_scalar.narrow[f], CLQ_F32, float_dtypes[f], values, BLOCK, true);
-            }
-        }
-    }
-}
-END_TEST
-
-/* Doubles at and beside the ties of all three types, and where two roundings would differ from one. */
-static double random_double(struct test_random *random)
-{
-    struct ref_number number;
-    uint64_t bits;
-    double x;
-
-    if (test_chance(random, 4)) {
-        bits = test_next(random);
-    } else {
-        const clq_dtype type = float_dtypes[test_between(random, 0, 2)];
-        const uint32_t value = test_random_value(random, (uint32_t)test_between(random, 90, 150) << 23, 0, -300, 300);
-        bits = ref_cast(CLQ_F32, type, value);
-        bits = ref_cast(type, CLQ_F64, bits);
-        if (ref_decode(CLQ_F64, bits, &number) == REF_FINITE && number.mantissa != 0 && test_chance(random, 2)) {
-            /* half-way to the next value of the type, and a little more or less */
-            const int32_t digits = type == CLQ_F32 ? 24 : type == CLQ_F16 ? 11 : 8;
-            bits += (uint64_t)1 << (52 - digits);
-            bits += (uint64_t)test_between(random, -1, 1);
-            if (test_chance(random, 2)) bits += (uint64_t)test_between(random, -1, 1) << test_between(random, 1, 28);
-        }
-    }
-    memcpy(&x, &bits, sizeof x);
-    return x;
-}
-
-START_TEST(narrow_f64)
-{
-    static double values[BLOCK];
-    const struct clq_cpu_ops *const ops = table_of(_i);
-    struct test_random random = test_random_start(700 + (uint64_t)_i);
-
-    for (int f = 0; ops != NULL && f < CLQ_FLOAT_TYPES; f++) {
-        if (ops->narrow_f64[f] == NULL) continue;
-        for (int64_t round = 0; round < test_amount(20, 2); round++) {
-            for (int32_t i = 0; i < BLOCK; i++)
-                values[i] = random_double(&random);
-            try_cast(ops, ops->narrow_f64[f], clq_cpu_scalar.narrow_f64[f], CLQ_F64, float_dtypes[f], values, BLOCK, round != 0);
-        }
-    }
-}
-END_TEST
-
-START_TEST(nibbles)
-{
-    static unsigned char source[4096], expected[4096];
-    const struct clq_cpu_ops *const ops = test_table(_i)->ops;
-    struct test_random random = test_random_start(800 + (uint64_t)_i);
-    const int64_t most = test_amount(700, 300);
-
-    for (int64_t n = 0; n <= most; n++) {
-        const size_t packed = (size_t)(n + 1) / 2, slack = (size_t)test_between(&random, 0, 63);
-        const bool at_end = n % 4 < 3;
-        test_fill_random(&random, source, sizeof source);
-        test_note("seed %" PRIu64 ", table %s, %" PRId64 " nibbles, slack %zu", random.seed, ops->name, n, slack);
-        if (ops->pack4 != NULL) {
-            unsigned char *src = test_guarded(0, (size_t)n + slack, at_end), *dst = test_guarded(1, packed + slack, at_end);
-            if (n % 2 != 0 && at_end) {
-                src += slack;
-                dst += slack;
-            }
-            memcpy(src, source, (size_t)n);
-            memset(expected, 0, packed);
-            for (int64_t i = 0; i < n; i++)
-                expected[i / 2] |= (unsigned char)((source[i] & 15) << (i % 2 * 4));
-            ops->pack4(src, dst, n);
-            TEST_CHECK(memcmp(dst, expected, packed) == 0, "pack4 differs");
-        }
-        for (int sign = 0; sign < 2; sign++) {
-            const clq_cast_fn unpack = sign ? ops->unpack_s4 : ops->unpack_u4;
-            unsigned char *src = test_guarded(0, packed + slack, at_end), *dst = test_guarded(1, (size_t)n + slack, at_end);
-            if (unpack == NULL) continue;
-            if (n % 2 != 0 && at_end) {
-                src += slack;
-                dst += slack;
-            }
-            memcpy(src, source, packed);
-            for (int64_t i = 0; i < n; i++) {
-                const unsigned nibble = source[i / 2] >> (i % 2 * 4) & 15;
-                expected[i] = (unsigned char)(sign && nibble > 7 ? nibble - 16 : nibble);
-            }
-            unpack(src, dst, n);
-            TEST_CHECK(memcmp(dst, expected, (size_t)n) == 0, "unpack_%s4 differs", sign ? "s" : "u");
-        }
-    }
-}
-END_TEST
-
-/* ---- sums, ranges, copies */
-
-static bool is_near(double got, double expected, double magnitude)
-{
-    return got == expected || fabs(got - expected) <= 1e-12 * magnitude || (isinf(got) && isinf(expected)) || (isnan(got) && isnan(expected));
-}
-
-START_TEST(error_sums)
-{
-    static float x[5000], y[5000];
-    const struct clq_cpu_ops *const ops = table_of(_i);
-    struct test_random random = test_random_start(900 + (uint64_t)_i);
-    const int64_t most = test_amount(600, 200);
-
-    if (ops == NULL || ops->error_sums == NULL) return;
-    for (int64_t k = 0; k <= most; k++) {
-        const int64_t n = k < most - 3 ? k : test_between(&random, 1000, 5000);
-        const int32_t mood = (int32_t)test_between(&random, 0, 3);
-        struct clq_error_sums got = {.count = 3, .nan = 4, .inf = 5, .squared_x = 0.5, .max_error = k % 2 ? 0.0f : 0.25f}, expected = got, again = got;
-        double absolute = 0;
-        for (int64_t i = 0; i < n; i++) {
-            x[i] = (float)test_between(&random, -1000000, 1000000) * 0x1p-18f;
-            y[i] = x[i] + (float)test_between(&random, -1000, 1000) * 0x1p-18f;
-            if (mood == 1 && test_chance(&random, 6)) x[i] = test_float(test_special_floats[test_between(&random, 0, test_special_float_count - 1)]);
-            if (mood == 1 && test_chance(&random, 6)) y[i] = test_float(test_special_floats[test_between(&random, 0, test_special_float_count - 1)]);
-            if (mood == 2 && test_chance(&random, 50)) x[i] = NAN;
-            if (mood == 3) y[i] = x[i];
-            if (isfinite(x[i]) && isfinite(y[i])) absolute += fabs((double)x[i] * y[i]);
-        }
-        test_note("seed %" PRIu64 ", table %s, error_sums of %" PRId64, random.seed, ops->name, n);
-        /* At the guard page, and elsewhere at another alignment: the order of the sums depends on n alone. */
-        unsigned char *const a = test_guarded(0, (size_t)n * 4, true), *const b = test_guarded(1, (size_t)n * 4 + 64, true) + 64 - (k % 61);
-        memcpy(a, x, (size_t)n * 4);
-        memcpy(b, y, (size_t)n * 4);
-        clq_cpu_scalar.error_sums(x, y, n, &expected);
-        ops->error_sums(a, b, n, &got);
-        ops->error_sums(x, y, n, &again);
-        TEST_CHECK(got.count == expected.count && got.nan == expected.nan && got.inf == expected.inf,
-                   "counts %" PRId64 ", %" PRId64 ", %" PRId64 ", expected %" PRId64 ", %" PRId64 ", %" PRId64, got.count, got.nan, got.inf, expected.count,
-                   expected.nan, expected.inf);
-        TEST_CHECK(test_bits(got.max_error) == test_bits(expected.max_error), "max_error %a, expected %a", got.max_error, expected.max_error);
-        TEST_CHECK(is_near(got.squared_error, expected.squared_error, expected.squared_error), "squared_error %.17g, expected %.17g", got.squared_error,
-                   expected.squared_error);
-        TEST_CHECK(is_near(got.absolute_error, expected.absolute_error, expected.absolute_error), "absolute_error %.17g, expected %.17g", got.absolute_error,
-                   expected.absolute_error);
-        TEST_CHECK(is_near(got.squared_x, expected.squared_x, expected.squared_x), "squared_x %.17g, expected %.17g", got.squared_x, expected.squared_x);
-        TEST_CHECK(is_near(got.squared_y, expected.squared_y, expected.squared_y), "squared_y %.17g, expected %.17g", got.squared_y, expected.squared_y);
-        TEST_CHECK(is_near(got.product, expected.product, absolute), "product %.17g, expected %.17g", got.product, expected.product);
-        TEST_CHECK(memcmp(&got, &again, offsetof(struct clq_error_sums, max_error)) == 0, "the sums depend on the alignment");
-    }
-}
-END_TEST
-
-START_TEST(qparams_from_range)
-{
-    static const struct clq_range_rule rules[] = {
-        {.qmin = -128, .qmax = 127},
-        {.qmin = 0, .qmax = 255},
-        {.qmin = 0, .qmax = 65535},
-        {.qmin = -32768, .qmax = 32767},
-        {.qmin = -8, .qmax = 7},
-        {.qmin = 0, .qmax = 1},
-        {.qmin = 3, .qmax = 9},
-        {.symmetric = true, .step = 127.0f, .qmin = -128, .qmax = 127, .zero_point = 0},
-        {.symmetric = true, .step = 127.5f, .qmin = 0, .qmax = 255, .zero_point = 128},
-        {.symmetric = true, .power_of_two = true, .step = 32767.0f, .qmin = 0, .qmax = 65535, .zero_point = 32768},
-        {.symmetric = true, .power_of_two = true, .step = 7.0f, .qmin = -8, .qmax = 7, .zero_point = 0},
-    };
-    const struct clq_cpu_ops *const ops = table_of(_i);
-    struct test_random random = test_random_start(1000 + (uint64_t)_i);
-    const int64_t rounds = test_amount(3000, 200);
-
-    if (ops == NULL || ops->qparams_from_range == NULL) return;
-    for (int64_t round = 0; round < rounds; round++) {
-        const struct clq_range_rule *const rule = &rules[round % (int64_t)TEST_COUNT_OF(rules)];
-        const int64_t n = round < 140 ? round : test_between(&random, 0, 140);
-        float expected[141];
-        int32_t expected_z[141];
-        float *const lo = (float *)(void *)test_guarded(0, (size_t)n * 4, true), *const hi = (float *)(void *)test_guarded(1, (size_t)n * 4, round % 2 == 0);
-        /* The scales may replace the lower bounds. */
-        float *const scale = round % 3 == 0 ? lo : (float *)(void *)test_guarded(2, (size_t)n * 4, true);
-        int32_t *const zero_point = round % 4 == 3 ? NULL : (int32_t *)(void *)test_guarded(3, (size_t)n * 4, round % 2 == 1);
-        float lows[141], highs[141];
-        for (int64_t i = 0; i < n; i++) {
-            float a = test_float((uint32_t)test_next(&random)), b = test_float((uint32_t)test_next(&random));
-            if (test_chance(&random, 3)) a = test_float(test_special_floats[test_between(&random, 0, test_special_float_count - 1)]);
-            if (test_chance(&random, 4)) b = test_float(test_special_floats[test_between(&random, 0, test_special_float_count - 1)]);
-            if (test_chance(&random, 2)) {
-                a = -(float)test_between(&random, 0, 1000000) * 0x1p-18f;
-                b = (float)test_between(&random, 0, 1000000) * 0x1p-18f;
-            }
-            if (!isfinite(a)) a = 0;
-            if (!isfinite(b)) b = test_chance(&random, 2) ? a : 0;
-            lows[i] = lo[i] = a < b ? a : b;
-            highs[i] = hi[i] = a < b ? b : a;
-        }
-        test_note("seed %" PRIu64 ", table %s, qparams_from_range of %" PRId64 ", rule %" PRId64, random.seed, ops->name, n, round % (int64_t)TEST_COUNT_OF(rules));
-        clq_cpu_scalar.qparams_from_range(lows, highs, n, rule, expected, expected_z);
-        ops->qparams_from_range(lo, hi, n, rule, scale, zero_point);
-        for (int64_t i = 0; i < n; i++) {
-            TEST_CHECK(test_bits(scale[i]) == test_bits(expected[i]), "[%a, %a]: scale %a, expected %a", lows[i], highs[i], scale[i], expected[i]);
-            TEST_CHECK(zero_point == NULL || zero_point[i] == expected_z[i], "[%a, %a]: zero point %d, expected %d", lows[i], highs[i], (int)zero_point[i],
-                       (int)expected_z[i]);
-        }
-    }
-}
-END_TEST
-
-/* Elements from the first to the last of a strided block. */
-static int64_t span_of(int64_t rows, int64_t row, int64_t cols, int64_t col, int64_t *least)
-{
-    const int64_t a = (rows - 1) * row, b = (cols - 1) * col;
-    *least = (a < 0 ? a : 0) + (b < 0 ? b : 0);
-    return llabs(a) + llabs(b) + 1;
-}
-
-START_TEST(copy2d)
-{
-    static unsigned char before[1 << 20], source[1 << 20];
-    const struct clq_cpu_ops *const ops = test_table(_i)->ops;
-    struct test_random random = test_random_start(1100 + (uint64_t)_i);
-    const int64_t rounds = test_amount(6000, 600);
-
-    for (int64_t round = 0; round < rounds; round++) {
-        const int32_t log = (int32_t)(round % 4);
-        const int64_t size_bytes = 1 << log, rows = test_between(&random, round % 7 == 0 ? 0 : 1, test_chance(&random, 3) ? 130 : 40),
-                      cols = test_between(&random, round % 7 == 1 ? 0 : 1, test_chance(&random, 3) ? 130 : 40);
-        int64_t strides[4], least[2], spans[2]; /* of src and dst: row, col */
-        unsigned char *memory[2];
-        if (ops->copy2d[log] == NULL) continue;
-        for (int k = 0; k < 4; k += 2) {
-            const bool transposed = test_chance(&random, 2), zero_allowed = k == 0;
-            const int64_t step = test_chance(&random, 3) ? test_between(&random, 2, 5) : 1;
-            /* Whichever index is the inner one has the small stride. */
-            if (transposed) {
-                strides[k] = step;
-                strides[k + 1] = rows * step + test_between(&random, 0, 3) * test_between(&random, 0, 1);
-            } else {
-                strides[k + 1] = step;
-                strides[k] = cols * step + test_between(&random, 0, 3) * test_between(&random, 0, 1);
-            }
-            for (int side = 0; side < 2; side++) {
-                if (test_chance(&random, 4)) strides[k + side] = -strides[k + side];
-                if (zero_allowed && test_chance(&random, 10)) strides[k + side] = 0;
-            }
-            spans[k / 2] = rows == 0 || cols == 0 ? 0 : span_of(rows, strides[k], cols, strides[k + 1], &least[k / 2]);
-            if (spans[k / 2] == 0) least[k / 2] = 0;
-            const int64_t slack = test_chance(&random, 2) ? 0 : test_between(&random, 0, 63);
-            memory[k / 2] = test_guarded(k / 2, (size_t)(spans[k / 2] * size_bytes + slack), test_chance(&random, 2));
-            if (test_chance(&random, 2)) memory[k / 2] += slack;
-        }
-        test_note("seed %" PRIu64 ", table %s, copy2d of %" PRId64 " x %" PRId64 " x %" PRId64 " bytes, src %p strides %" PRId64 ", %" PRId64 ", dst %p strides %" PRId64
-                  ", %" PRId64,
-                  random.seed, ops->name, rows, cols, size_bytes, (void *)memory[0], strides[0], strides[1], (void *)memory[1], strides[2], strides[3]);
-        test_fill_random(&random, memory[0], (size_t)(spans[0] * size_bytes));
-        test_fill_random(&random, memory[1], (size_t)(spans[1] * size_bytes));
-        memcpy(source, memory[0], (size_t)(spans[0] * size_bytes));
-        memcpy(before, memory[1], (size_t)(spans[1] * size_bytes));
-        ops->copy2d[log](memory[0] - least[0] * size_bytes, strides[0], strides[1], memory[1] - least[1] * size_bytes, strides[2], strides[3], rows, cols);
-        for (int64_t row = 0; row < rows; row++)
-            for (int64_t col = 0; col < cols; col++)
-                memcpy(before + (row * strides[2] + col * strides[3] - least[1]) * size_bytes, source + (row * strides[0] + col * strides[1] - least[0]) * size_bytes,
-                       (size_t)size_bytes);
-        for (int64_t i = 0; i < spans[1] * size_bytes; i++)
-            TEST_CHECK(before[i] == memory[1][i], "byte %" PRId64 " of %" PRId64 " differs", i, spans[1] * size_bytes);
-    }
-}
-END_TEST
-
 /* ---- tables */
 
 /* The scalar table has everything, so that every merged one has. */
 START_TEST(merged_tables)
 {
     struct clq_cpu_ops merged;
-    const unsigned char *bytes = (const unsigned char *)&merged;
 
     for (int32_t i = 0; i < clq_cpu_table_count; i++) {
         clq_cpu_ops_merge(&clq_cpu_tables[i], &merged);
@@ -953,16 +655,17 @@ START_TEST(merged_tables)
             for (int k = 0; k < CLQ_INT_TYPES; k++) {
                 TEST_CHECK(merged.quantize[f][k] != NULL && merged.dequantize[k][f] != NULL, "%s: no kernel", merged.name);
                 if (clq_cpu_tables[i].ops->quantize[f][k] != NULL)
-                    TEST_CHECK(merged.quantize[f][k] == clq_cpu_tables[i].ops->quantize[f][k], "%s: a worse kernel was taken", merged.name);
+                    TEST_CHECK(merged.quantize[f][k] == clq_cpu_tables[i].ops->quantize[f][k], "%s: a worse kernel was taken",
+                               merged.name);
             }
             TEST_CHECK(merged.minmax[f] != NULL && merged.narrow_f64[f] != NULL, "%s: no kernel", merged.name);
             TEST_CHECK((merged.widen[f] != NULL && merged.narrow[f] != NULL) || f == CLQ_FLOAT_F32, "%s: no kernel", merged.name);
         }
-        TEST_CHECK(merged.pack4 && merged.unpack_s4 && merged.unpack_u4 && merged.error_sums && merged.qparams_from_range, "%s: no kernel", merged.name);
+        TEST_CHECK(merged.pack4 && merged.unpack_s4 && merged.unpack_u4 && merged.error_sums && merged.qparams_from_range,
+                   "%s: no kernel", merged.name);
         for (int log = 0; log < 4; log++)
             TEST_CHECK(merged.copy2d[log] != NULL, "%s: no copy of %d bytes", merged.name, 1 << log);
     }
-    (void)bytes;
     TEST_CHECK(clq_cpu_tables[clq_cpu_table_count - 1].ops == &clq_cpu_scalar, "the scalar table is the last");
     TEST_CHECK(test_table(test_table_count() - 1)->ops == &clq_cpu_scalar, "the scalar table runs everywhere");
 }
@@ -971,8 +674,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("kernels");
-    TCase *spans = test_case(suite, "blocks"), *division = test_case(suite, "division"), *casts = test_case(suite, "casts"),
-          *others = test_case(suite, "sums, ranges, copies");
+    TCase *spans = test_case(suite, "blocks"), *division = test_case(suite, "division"), *list = test_case(suite, "tables");
     const int32_t tables = test_table_count();
 
     tcase_add_loop_test(spans, quantize, 0, tables);
@@ -982,13 +684,6 @@ int main(void)
     tcase_add_loop_test(division, quotient_over_mantissas_of_x, 0, tables);
     tcase_add_loop_test(division, ties_over_mantissas_of_s, 0, tables);
     tcase_add_loop_test(division, special_values, 0, tables);
-    tcase_add_loop_test(casts, widen, 0, tables);
-    tcase_add_loop_test(casts, narrow, 0, tables);
-    tcase_add_loop_test(casts, narrow_f64, 0, tables);
-    tcase_add_loop_test(casts, nibbles, 0, tables);
-    tcase_add_loop_test(others, error_sums, 0, tables);
-    tcase_add_loop_test(others, qparams_from_range, 0, tables);
-    tcase_add_loop_test(others, copy2d, 0, tables);
-    tcase_add_test(others, merged_tables);
+    tcase_add_test(list, merged_tables);
     return test_run(suite);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* clq_scheme_shape(), clq_minmax(), clq_qparams_from_range(), clq_choose_qparams() and clq_qparams_check() on every table against the reference. */
+/* clq_scheme_shape(), clq_minmax(), clq_qparams_from_range(), clq_choose_qparams() and clq_qparams_check() on every table against
+ * the reference. */
 #include "config.h"
 
 #include "reference.h"
@@ -18,14 +19,16 @@ static enum test_layout random_layout(struct test_random *random, bool is_input)
     return (enum test_layout)test_between(random, 0, is_input ? TEST_BROADCAST : TEST_MIXED);
 }
 
-static clq_scheme random_scheme(struct test_random *random, clq_symmetry symmetry, clq_granularity granularity, int32_t rank, const int64_t *shape)
+static clq_scheme random_scheme(struct test_random *random, clq_symmetry symmetry, clq_granularity granularity, int32_t rank,
+                                const int64_t *shape)
 {
     clq_scheme scheme = {.dtype = derived_dtypes[test_between(random, 0, 5)], .symmetry = symmetry, .granularity = granularity};
 
     if (granularity != CLQ_PER_TENSOR) {
         const int32_t axis = (int32_t)test_between(random, 0, rank - 1);
         scheme.axis = test_chance(random, 2) ? axis : axis - rank;
-        scheme.group_size = test_chance(random, 4) ? 1 : test_between(random, 1, test_chance(random, 8) ? INT64_MAX : shape[axis] + 2);
+        scheme.group_size =
+            test_chance(random, 4) ? 1 : test_between(random, 1, test_chance(random, 8) ? INT64_MAX : shape[axis] + 2);
     }
     if (test_chance(random, 3)) {
         /* Ranges that every symmetry takes. */
@@ -47,7 +50,8 @@ static void fill_x(struct test_tensor *tensor, struct test_random *random)
     if (ref_elements(x->rank, x->shape) == 0) return;
     do {
         uint32_t bits = test_bits((float)test_between(random, -100000, 100000) * 0x1p-12f);
-        if (mood == 0 && test_chance(random, 3)) bits = test_special_floats[test_between(random, 0, test_special_float_count - 1)];
+        if (mood == 0 && test_chance(random, 3))
+            bits = test_special_floats[test_between(random, 0, test_special_float_count - 1)];
         if (mood == 1) bits = 0x7f800000 | (uint32_t)(test_next(random) & 0x80000003);
         if (mood == 2) bits = (uint32_t)test_next(random) & 0x80ffffff;
         if (mood == 3) bits = (uint32_t)test_next(random);
@@ -65,7 +69,8 @@ struct ranges {
     bool counted;
 };
 
-static void make_ranges(struct ranges *r, struct test_random *random, clq_dtype dtype, const clq_scheme *scheme, int32_t rank, const int64_t *shape)
+static void make_ranges(struct ranges *r, struct test_random *random, clq_dtype dtype, const clq_scheme *scheme, int32_t rank,
+                        const int64_t *shape)
 {
     static const int64_t three = 3;
     int64_t param_shape[CLQ_MAX_RANK];
@@ -106,8 +111,9 @@ static void reset_ranges(struct ranges *r)
 
 static void note_ranges(const struct ranges *r, const struct test_random *random)
 {
-    test_note("seed %" PRIu64 ", %s; x %s; lo %s; hi %s; scale %s; zero_point %s", random->seed, test_describe_scheme(&r->params.scheme), test_describe(&r->x.view),
-              test_describe(&r->lo.view), test_describe(&r->hi.view), test_describe(&r->params.scale),
+    test_note("seed %" PRIu64 ", %s; x %s; lo %s; hi %s; scale %s; zero_point %s", random->seed,
+              test_describe_scheme(&r->params.scheme), test_describe(&r->x.view), test_describe(&r->lo.view),
+              test_describe(&r->hi.view), test_describe(&r->params.scale),
               r->params.zero_point.dtype ? test_describe(&r->params.zero_point) : "none");
 }
 
@@ -138,7 +144,8 @@ static void try_ranges(struct ranges *r, struct test_random *random, struct test
         test_note_place("[%s, mode %d]", places[i].name, (int)mode);
         reset_ranges(r);
         test_mode_set(mode);
-        status = clq_minmax(context, &r->x.view, &r->params.scheme, &r->lo.view, &r->hi.view, r->counted ? &r->counts.view : NULL);
+        status =
+            clq_minmax(context, &r->x.view, &r->params.scheme, &r->lo.view, &r->hi.view, r->counted ? &r->counts.view : NULL);
         test_mode_end(mode);
         TEST_OK(context, status);
         test_tensor_compare(&r->lo, "lo");
@@ -184,7 +191,8 @@ START_TEST(from_data)
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         struct ranges r;
         int64_t shape[CLQ_MAX_RANK];
-        const int32_t rank = (int32_t)test_between(&random, granularity == CLQ_PER_TENSOR ? 0 : 1, test_chance(&random, 4) ? CLQ_MAX_RANK : 4);
+        const int32_t rank =
+            (int32_t)test_between(&random, granularity == CLQ_PER_TENSOR ? 0 : 1, test_chance(&random, 4) ? CLQ_MAX_RANK : 4);
         test_random_shape(&random, rank, test_chance(&random, 6) ? 6000 : 300, true, shape);
         const clq_scheme scheme = random_scheme(&random, (clq_symmetry)(_i % 4), granularity, rank, shape);
         make_ranges(&r, &random, float_dtypes[test_between(&random, 0, 2)], &scheme, rank, shape);
@@ -202,8 +210,8 @@ static const struct {
     int32_t axis;
     int64_t group_size;
 } large_shapes[] = {
-    {1, {327700}, CLQ_PER_TENSOR, 0, 0},     {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0}, {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},
-    {2, {131077, 3}, CLQ_PER_CHANNEL, 0, 0}, {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0}, {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001},
+    {1, {327700}, CLQ_PER_TENSOR, 0, 0},     {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0},   {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {131077, 3}, CLQ_PER_CHANNEL, 0, 0}, {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0},   {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001},
     {2, {131077, 3}, CLQ_PER_GROUP, 0, 777}, {3, {5, 257, 259}, CLQ_PER_CHANNEL, 1, 0}, {3, {257, 5, 259}, CLQ_PER_GROUP, 2, 32},
     {2, {577, 571}, CLQ_PER_TENSOR, 0, 0},
 };
@@ -223,7 +231,8 @@ START_TEST(threads)
                              .granularity = large_shapes[_i].granularity,
                              .axis = large_shapes[_i].axis,
                              .group_size = large_shapes[_i].group_size};
-        make_ranges(&r, &random, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank, large_shapes[_i].shape);
+        make_ranges(&r, &random, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank,
+                    large_shapes[_i].shape);
         try_ranges(&r, &random, places, place_count);
         free_ranges(&r);
     }
@@ -325,9 +334,10 @@ START_TEST(worked_examples)
             float lo[35], hi[35], scale[35];
             int32_t zero_point[35];
             const clq_tensor low = clq_tensor_host(CLQ_F32, lo, 1, &n), high = clq_tensor_host(CLQ_F32, hi, 1, &n);
-            const clq_qparams params = {.scheme = {.dtype = examples[k].dtype, .symmetry = examples[k].symmetry, .granularity = CLQ_PER_CHANNEL},
-                                        .scale = clq_tensor_host(CLQ_F32, scale, 1, &n),
-                                        .zero_point = clq_tensor_host(CLQ_S32, zero_point, 1, &n)};
+            const clq_qparams params = {
+                .scheme = {.dtype = examples[k].dtype, .symmetry = examples[k].symmetry, .granularity = CLQ_PER_CHANNEL},
+                .scale = clq_tensor_host(CLQ_F32, scale, 1, &n),
+                .zero_point = clq_tensor_host(CLQ_S32, zero_point, 1, &n)};
             for (int64_t i = 0; i < n; i++) {
                 lo[i] = examples[k].lo;
                 hi[i] = examples[k].hi;
@@ -335,8 +345,8 @@ START_TEST(worked_examples)
             TEST_OK(context, clq_qparams_from_range(context, &low, &high, &params));
             for (int64_t i = 0; i < n; i++)
                 TEST_CHECK(scale[i] == examples[k].scale && zero_point[i] == examples[k].zero_point,
-                           "%s, example %zu, [%a, %a]: scale %a, zero point %d, must be %a, %d", places[place].name, k, lo[i], hi[i], scale[i], (int)zero_point[i],
-                           examples[k].scale, (int)examples[k].zero_point);
+                           "%s, example %zu, [%a, %a]: scale %a, zero point %d, must be %a, %d", places[place].name, k, lo[i],
+                           hi[i], scale[i], (int)zero_point[i], examples[k].scale, (int)examples[k].zero_point);
         }
     }
     test_places_close(places, place_count);
@@ -362,8 +372,8 @@ START_TEST(scheme_shapes)
         ref_scheme_shape(&scheme, rank, x.shape, &expected_rank, expected_shape);
         test_note("seed %" PRIu64 ", %s, rank %d", random.seed, test_describe_scheme(&scheme), (int)rank);
         TEST_OK(context, clq_scheme_shape(context, &scheme, &x, &got_rank, got_shape));
-        TEST_CHECK(got_rank == expected_rank && memcmp(got_shape, expected_shape, (size_t)got_rank * sizeof *shape) == 0, "rank %d, expected %d, or another shape",
-                   (int)got_rank, (int)expected_rank);
+        TEST_CHECK(got_rank == expected_rank && memcmp(got_shape, expected_shape, (size_t)got_rank * sizeof *shape) == 0,
+                   "rank %d, expected %d, or another shape", (int)got_rank, (int)expected_rank);
     }
     clq_context_free(context);
 }

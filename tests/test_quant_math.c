@@ -12,7 +12,8 @@
 
 static void check_quotient(uint32_t x, uint32_t s, bool reciprocal)
 {
-    const uint32_t got = test_bits(clqm_quotient(test_float(x), test_float(s), reciprocal)), expected = ref_quotient(x, s, reciprocal);
+    const uint32_t got = test_bits(clqm_quotient(test_float(x), test_float(s), reciprocal)),
+                   expected = ref_quotient(x, s, reciprocal);
     TEST_CHECK(got == expected || (ref_is_nan(CLQ_F32, got) && ref_is_nan(CLQ_F32, expected)),
                "quotient(x = 0x%08x, s = 0x%08x, reciprocal = %d) = 0x%08x, must be 0x%08x", x, s, reciprocal, got, expected);
 }
@@ -25,8 +26,8 @@ static void check_quantize(uint32_t x, uint32_t s, bool reciprocal, int32_t z, i
     const int32_t expected = ref_quantize_bits(x, s, reciprocal, z, qmin, qmax, &kind);
     const bool is_finite = kind == REF_INSIDE || kind == REF_CLIPPED;
 
-    TEST_CHECK(got == expected, "quantize(x = 0x%08x, s = 0x%08x, z = %d, [%d, %d], reciprocal = %d) = %d, must be %d", x, s, z, qmin, qmax,
-               reciprocal, got, expected);
+    TEST_CHECK(got == expected, "quantize(x = 0x%08x, s = 0x%08x, z = %d, [%d, %d], reciprocal = %d) = %d, must be %d", x, s, z,
+               qmin, qmax, reciprocal, got, expected);
     TEST_CHECK(!is_finite || clqm_clipped(d, z, qmin, qmax) == (kind == REF_CLIPPED),
                "clipped(x = 0x%08x, s = 0x%08x, z = %d, [%d, %d], reciprocal = %d) must be %d", x, s, z, qmin, qmax, reciprocal,
                kind == REF_CLIPPED);
@@ -104,7 +105,8 @@ END_TEST
 /* Exponents at random, denormals among them; all kinds of x, ranges and zero points. */
 START_TEST(quantize_at_random)
 {
-    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-8, 7}, {0, 15}, {-32768, 32767}, {0, 65535}, {-4, 3}, {0, 1}, {-127, 127}, {5, 9}};
+    static const int32_t ranges[][2] = {{-128, 127}, {0, 255}, {-8, 7}, {0, 15},     {-32768, 32767},
+                                        {0, 65535},  {-4, 3},  {0, 1},  {-127, 127}, {5, 9}};
     struct test_random random = test_random_start(1);
     const int64_t n = test_amount(4000000, 100000);
 
@@ -158,9 +160,11 @@ static void check_s32(uint32_t x, uint32_t s, bool reciprocal)
     enum ref_kind kind;
     const int32_t expected = ref_quantize_bits(x, s, reciprocal, 0, INT32_MIN, INT32_MAX, &kind), got = clqm_quantize_s32(d);
 
-    TEST_CHECK(got == expected, "quantize_s32(x = 0x%08x, s = 0x%08x, reciprocal = %d) = %d, must be %d", x, s, reciprocal, got, expected);
+    TEST_CHECK(got == expected, "quantize_s32(x = 0x%08x, s = 0x%08x, reciprocal = %d) = %d, must be %d", x, s, reciprocal, got,
+               expected);
     if (kind == REF_INSIDE || kind == REF_CLIPPED)
-        TEST_CHECK(clqm_clipped_s32(d) == (kind == REF_CLIPPED), "clipped_s32(x = 0x%08x, s = 0x%08x) must be %d", x, s, kind == REF_CLIPPED);
+        TEST_CHECK(clqm_clipped_s32(d) == (kind == REF_CLIPPED), "clipped_s32(x = 0x%08x, s = 0x%08x) must be %d", x, s,
+                   kind == REF_CLIPPED);
 }
 
 START_TEST(quantize_s32)
@@ -209,9 +213,10 @@ START_TEST(widen)
 {
     for (uint32_t bits = 0; bits <= 0xffff; bits++) {
         const uint32_t f16 = test_bits(clqm_widen_f16((uint16_t)bits)), bf16 = test_bits(clqm_widen_bf16((uint16_t)bits));
-        const uint32_t expected_f16 = (uint32_t)ref_cast(CLQ_F16, CLQ_F32, bits), expected_bf16 = (uint32_t)ref_cast(CLQ_BF16, CLQ_F32, bits);
-        TEST_CHECK(f16 == expected_f16 || (ref_is_nan(CLQ_F16, bits) && ref_is_nan(CLQ_F32, f16)), "widen_f16(0x%04x) = 0x%08x, must be 0x%08x",
-                   bits, f16, expected_f16);
+        const uint32_t expected_f16 = (uint32_t)ref_cast(CLQ_F16, CLQ_F32, bits),
+                       expected_bf16 = (uint32_t)ref_cast(CLQ_BF16, CLQ_F32, bits);
+        TEST_CHECK(f16 == expected_f16 || (ref_is_nan(CLQ_F16, bits) && ref_is_nan(CLQ_F32, f16)),
+                   "widen_f16(0x%04x) = 0x%08x, must be 0x%08x", bits, f16, expected_f16);
         TEST_CHECK(bf16 == expected_bf16 || (ref_is_nan(CLQ_BF16, bits) && ref_is_nan(CLQ_F32, bf16)),
                    "widen_bf16(0x%04x) = 0x%08x, must be 0x%08x", bits, bf16, expected_bf16);
     }
@@ -221,12 +226,14 @@ END_TEST
 static void check_narrow(uint32_t bits)
 {
     const uint16_t f16 = clqm_narrow_f16(test_float(bits)), bf16 = clqm_narrow_bf16(test_float(bits));
-    const uint16_t expected_f16 = (uint16_t)ref_cast(CLQ_F32, CLQ_F16, bits), expected_bf16 = (uint16_t)ref_cast(CLQ_F32, CLQ_BF16, bits);
+    const uint16_t expected_f16 = (uint16_t)ref_cast(CLQ_F32, CLQ_F16, bits),
+                   expected_bf16 = (uint16_t)ref_cast(CLQ_F32, CLQ_BF16, bits);
     const bool is_nan = ref_is_nan(CLQ_F32, bits);
 
-    TEST_CHECK(is_nan ? ref_is_nan(CLQ_F16, f16) : f16 == expected_f16, "narrow_f16(0x%08x) = 0x%04x, must be 0x%04x", bits, f16, expected_f16);
-    TEST_CHECK(is_nan ? ref_is_nan(CLQ_BF16, bf16) : bf16 == expected_bf16, "narrow_bf16(0x%08x) = 0x%04x, must be 0x%04x", bits, bf16,
-               expected_bf16);
+    TEST_CHECK(is_nan ? ref_is_nan(CLQ_F16, f16) : f16 == expected_f16, "narrow_f16(0x%08x) = 0x%04x, must be 0x%04x", bits, f16,
+               expected_f16);
+    TEST_CHECK(is_nan ? ref_is_nan(CLQ_BF16, bf16) : bf16 == expected_bf16, "narrow_bf16(0x%08x) = 0x%04x, must be 0x%04x", bits,
+               bf16, expected_bf16);
 }
 
 /* All upper halves with the lower ones at and beside the ties of bf16; all upper 20 bits with those of f16. */
@@ -267,7 +274,8 @@ START_TEST(narrow_at_random)
     for (int64_t i = 0; i < n; i++) {
         const uint32_t bits = (uint32_t)test_next(&random);
         check_narrow(bits);
-        check_narrow((bits & 0x80ffffff) + (uint32_t)test_between(&random, 99, 146) * 0x800000); /* where f16 is not 0 or infinite */
+        check_narrow((bits & 0x80ffffff) +
+                     (uint32_t)test_between(&random, 99, 146) * 0x800000); /* where f16 is not 0 or infinite */
     }
     for (int32_t i = 0; i < test_special_float_count; i++)
         check_narrow(test_special_floats[i]);
@@ -295,17 +303,17 @@ static void check_range(uint32_t lo, uint32_t hi, const clq_scheme *scheme)
         scale = test_bits(clqm_scale_asymmetric(test_float(lo), test_float(hi), r.qmin, r.qmax));
         zero_point = clqm_zero_point_asymmetric(test_float(lo), test_float(hi), test_float(scale), r.qmin, r.qmax);
     }
-    TEST_CHECK(scale == expected_scale, "[0x%08x, 0x%08x] %s: scale 0x%08x, must be 0x%08x", lo, hi, test_describe_scheme(scheme), scale,
-               expected_scale);
-    TEST_CHECK(zero_point == expected_zero_point, "[0x%08x, 0x%08x] %s: zero point %d, must be %d", lo, hi, test_describe_scheme(scheme),
-               zero_point, expected_zero_point);
+    TEST_CHECK(scale == expected_scale, "[0x%08x, 0x%08x] %s: scale 0x%08x, must be 0x%08x", lo, hi, test_describe_scheme(scheme),
+               scale, expected_scale);
+    TEST_CHECK(zero_point == expected_zero_point, "[0x%08x, 0x%08x] %s: zero point %d, must be %d", lo, hi,
+               test_describe_scheme(scheme), zero_point, expected_zero_point);
 }
 
 static const struct {
     clq_dtype dtype;
     int32_t qmin, qmax;
-} ranged_types[] = {{CLQ_S8, 0, 0},  {CLQ_U8, 0, 0},  {CLQ_S4, 0, 0},     {CLQ_U4, 0, 0},   {CLQ_S16, 0, 0},  {CLQ_U16, 0, 0},
-                    {CLQ_S8, -4, 3}, {CLQ_U8, 0, 1},  {CLQ_S8, -127, 127}, {CLQ_U16, 0, 2}, {CLQ_S8, -1, 1}, {CLQ_S16, -3, 100}};
+} ranged_types[] = {{CLQ_S8, 0, 0},  {CLQ_U8, 0, 0}, {CLQ_S4, 0, 0},      {CLQ_U4, 0, 0},  {CLQ_S16, 0, 0}, {CLQ_U16, 0, 0},
+                    {CLQ_S8, -4, 3}, {CLQ_U8, 0, 1}, {CLQ_S8, -127, 127}, {CLQ_U16, 0, 2}, {CLQ_S8, -1, 1}, {CLQ_S16, -3, 100}};
 
 /* Symmetric full takes only ranges whose two sides are equal or differ by one below. */
 static bool is_allowed(const clq_scheme *scheme)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clq_quantize() and clq_dequantize() on every table and number of threads against the reference: all types, schemes, granularities, axes
- * and layouts, floating-point modes of the caller, buffers.
+ * clq_quantize() and clq_dequantize() on every table and number of threads against the reference: all types, schemes,
+ * granularities, axes and layouts, floating-point modes of the caller, buffers.
  */
 #include "config.h"
 
@@ -67,7 +67,8 @@ static void fill_params(struct trial *trial, struct test_random *random)
         do {
             ref_set(scale, index, test_random_scale(random));
             if (trial->has_zero_point)
-                ref_set(&trial->zero_point.view, index, (uint64_t)random_zero_point(random, &trial->params.scheme, &trial->resolved));
+                ref_set(&trial->zero_point.view, index,
+                        (uint64_t)random_zero_point(random, &trial->params.scheme, &trial->resolved));
         } while (ref_next(scale->rank, scale->shape, index));
     }
     test_tensor_sync(&trial->scale);
@@ -98,7 +99,8 @@ static enum test_layout random_layout(struct test_random *random, bool is_input)
 }
 
 /* Everything but the scheme and the shape is drawn. */
-static void make_trial(struct trial *trial, struct test_random *random, clq_dtype dtype, const clq_scheme *scheme, int32_t rank, const int64_t *shape)
+static void make_trial(struct trial *trial, struct test_random *random, clq_dtype dtype, const clq_scheme *scheme, int32_t rank,
+                       const int64_t *shape)
 {
     static const int64_t one = 1, three = 3;
     int64_t param_shape[CLQ_MAX_RANK];
@@ -114,7 +116,8 @@ static void make_trial(struct trial *trial, struct test_random *random, clq_dtyp
     }
     test_tensor_make(&trial->x, random, SLOT_X, dtype, rank, shape, random_layout(random, true));
     test_tensor_make(&trial->q, random, SLOT_Q, scheme->dtype, rank, shape, random_layout(random, false));
-    test_tensor_make(&trial->y, random, SLOT_Y, float_dtypes[test_between(random, 0, 2)], rank, shape, random_layout(random, false));
+    test_tensor_make(&trial->y, random, SLOT_Y, float_dtypes[test_between(random, 0, 2)], rank, shape,
+                     random_layout(random, false));
     test_tensor_make(&trial->scale, random, SLOT_SCALE, CLQ_F32, param_rank, param_shape, random_layout(random, true));
     test_tensor_make(&trial->zero_point, random, SLOT_ZERO_POINT, CLQ_S32, param_rank, param_shape, random_layout(random, true));
     test_tensor_make(&trial->counts, random, SLOT_COUNTS, CLQ_S64, 1, &three, TEST_CONTIGUOUS);
@@ -178,9 +181,11 @@ static void run_trial(struct trial *trial, clq_context *context, enum test_mode 
 
 static void try_everywhere(struct trial *trial, struct test_random *random, struct test_place *places, int32_t place_count)
 {
-    test_note("seed %" PRIu64 ", %s; x %s; q %s; y %s; scale %s; zero_point %s; %s", random->seed, test_describe_scheme(&trial->params.scheme),
-              test_describe(&trial->x.view), test_describe(&trial->q.view), test_describe(&trial->y.view), test_describe(&trial->params.scale),
-              trial->has_zero_point ? test_describe(&trial->params.zero_point) : "none", trial->counted ? "counted" : "not counted");
+    test_note("seed %" PRIu64 ", %s; x %s; q %s; y %s; scale %s; zero_point %s; %s", random->seed,
+              test_describe_scheme(&trial->params.scheme), test_describe(&trial->x.view), test_describe(&trial->q.view),
+              test_describe(&trial->y.view), test_describe(&trial->params.scale),
+              trial->has_zero_point ? test_describe(&trial->params.zero_point) : "none",
+              trial->counted ? "counted" : "not counted");
     compute_expected(trial);
     for (int32_t i = 0; i < place_count; i++) {
         const enum test_mode mode = (enum test_mode)test_between(random, 0, TEST_MODES - 1);
@@ -190,8 +195,8 @@ static void try_everywhere(struct trial *trial, struct test_random *random, stru
     test_note_place("%s", "");
 }
 
-static void try_scheme(struct test_random *random, struct test_place *places, int32_t place_count, clq_dtype dtype, const clq_scheme *scheme, int32_t rank,
-                       const int64_t *shape)
+static void try_scheme(struct test_random *random, struct test_place *places, int32_t place_count, clq_dtype dtype,
+                       const clq_scheme *scheme, int32_t rank, const int64_t *shape)
 {
     struct trial trial;
 
@@ -203,10 +208,14 @@ static void try_scheme(struct test_random *random, struct test_place *places, in
 static int64_t random_group_size(struct test_random *random, int64_t extent)
 {
     switch (test_between(random, 0, 4)) {
-    case 0: return 1;
-    case 1: return extent + test_between(random, 0, 3) + (extent == 0);
-    case 2: return test_chance(random, 8) ? INT64_MAX : 32;
-    default: return test_between(random, 1, extent < 40 ? extent + 1 : 40);
+    case 0:
+        return 1;
+    case 1:
+        return extent + test_between(random, 0, 3) + (extent == 0);
+    case 2:
+        return test_chance(random, 8) ? INT64_MAX : 32;
+    default:
+        return test_between(random, 1, extent < 40 ? extent + 1 : 40);
     }
 }
 
@@ -236,7 +245,8 @@ START_TEST(combinations)
                                  .symmetry = (clq_symmetry)(kind % 4),
                                  .granularity = (clq_granularity)(kind / 4 % 3),
                                  .quotient = (clq_quotient)(kind / 12)};
-            const int32_t rank = (int32_t)test_between(&random, scheme.granularity == CLQ_PER_TENSOR ? 0 : 1, test_chance(&random, 4) ? CLQ_MAX_RANK : 4);
+            const int32_t rank = (int32_t)test_between(&random, scheme.granularity == CLQ_PER_TENSOR ? 0 : 1,
+                                                       test_chance(&random, 4) ? CLQ_MAX_RANK : 4);
             test_random_shape(&random, rank, test_chance(&random, 6) ? 3000 : 300, true, shape);
             random_axis(&random, &scheme, rank, shape);
             if (scheme.dtype != CLQ_S32 && test_chance(&random, 3)) random_range(&random, &scheme);
@@ -295,7 +305,8 @@ START_TEST(tiles)
                                    .axis = long_shapes[_i].axis,
                                    .group_size = long_shapes[_i].group_size};
         if (test_quick() && !test_chance(&random, 4)) continue;
-        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, long_shapes[_i].rank, long_shapes[_i].shape);
+        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, long_shapes[_i].rank,
+                   long_shapes[_i].shape);
     }
     test_places_close(places, place_count);
 }
@@ -309,15 +320,9 @@ static const struct {
     int32_t axis;
     int64_t group_size;
 } large_shapes[] = {
-    {1, {327700}, CLQ_PER_TENSOR, 0, 0},
-    {1, {393217}, CLQ_PER_GROUP, 0, 31},
-    {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0},
-    {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},
-    {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001},
-    {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0},
-    {2, {131077, 3}, CLQ_PER_GROUP, 0, 1000},
-    {3, {5, 257, 259}, CLQ_PER_CHANNEL, 1, 0},
-    {3, {257, 5, 259}, CLQ_PER_GROUP, 2, 32},
+    {1, {327700}, CLQ_PER_TENSOR, 0, 0},      {1, {393217}, CLQ_PER_GROUP, 0, 31},       {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0},
+    {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},  {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001}, {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {131077, 3}, CLQ_PER_GROUP, 0, 1000}, {3, {5, 257, 259}, CLQ_PER_CHANNEL, 1, 0}, {3, {257, 5, 259}, CLQ_PER_GROUP, 2, 32},
     {2, {577, 571}, CLQ_PER_TENSOR, 0, 0},
 };
 
@@ -336,7 +341,8 @@ START_TEST(threads)
                                    .quotient = (clq_quotient)test_between(&random, 0, 1),
                                    .axis = large_shapes[_i].axis,
                                    .group_size = large_shapes[_i].group_size};
-        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank, large_shapes[_i].shape);
+        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank,
+                   large_shapes[_i].shape);
     }
     for (int32_t i = 0; i < place_count; i++)
         tasks += atomic_load(&places[i].hook.tasks);
@@ -367,13 +373,14 @@ START_TEST(frozen_pair)
             float x[300];
             int8_t q[300];
             const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(pairs[k].dtype, q, 1, &n);
-            const clq_qparams params = {.scheme = {.dtype = pairs[k].dtype, .quotient = pairs[k].quotient}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
+            const clq_qparams params = {.scheme = {.dtype = pairs[k].dtype, .quotient = pairs[k].quotient},
+                                        .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
             for (int64_t i = 0; i < n; i++)
                 x[i] = pairs[k].x;
             TEST_OK(places[place].context, clq_quantize(places[place].context, &source, &params, &target, NULL));
             for (int64_t i = 0; i < n; i++)
-                TEST_CHECK(q[i] == (int8_t)pairs[k].expected, "%s: pair %zu, element %" PRId64 ": got %d, must be %d", places[place].name, k, i, q[i],
-                           pairs[k].expected);
+                TEST_CHECK(q[i] == (int8_t)pairs[k].expected, "%s: pair %zu, element %" PRId64 ": got %d, must be %d",
+                           places[place].name, k, i, q[i], pairs[k].expected);
         }
     }
     test_places_close(places, place_count);
@@ -385,7 +392,8 @@ START_TEST(not_numbers)
 {
     struct test_place places[TEST_PLACES];
     const int32_t place_count = test_places_open(places, false);
-    const uint32_t specials[] = {0x7fc00000, 0xffc00001, 0x7f800001, 0x7f800000, 0xff800000, 0x7149f2ca, 0xf149f2ca, 0x7f7fffff, 0xff7fffff};
+    const uint32_t specials[] = {0x7fc00000, 0xffc00001, 0x7f800001, 0x7f800000, 0xff800000,
+                                 0x7149f2ca, 0xf149f2ca, 0x7f7fffff, 0xff7fffff};
     const uint8_t expected[] = {3, 3, 3, 250, 3, 250, 3, 250, 3};
     const int64_t n = 9 * 29, three = 3;
 
@@ -395,7 +403,8 @@ START_TEST(not_numbers)
             float x[9 * 29];
             uint8_t q[9 * 29];
             int64_t counts[3];
-            const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(CLQ_U8, q, 1, &n), tally = clq_tensor_host(CLQ_S64, counts, 1, &three);
+            const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(CLQ_U8, q, 1, &n),
+                             tally = clq_tensor_host(CLQ_S64, counts, 1, &three);
             const clq_qparams params = {.scheme = {.dtype = CLQ_U8, .qmin = 3, .qmax = 250},
                                         .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL),
                                         .zero_point = clq_tensor_host(CLQ_S32, &z, 0, NULL)};
@@ -403,9 +412,10 @@ START_TEST(not_numbers)
                 x[i] = test_float(specials[i % 9]);
             TEST_OK(places[place].context, clq_quantize(places[place].context, &source, &params, &target, &tally));
             for (int64_t i = 0; i < n; i++)
-                TEST_CHECK(q[i] == expected[i % 9], "%s, z = %d: x 0x%08x gives %d, must give %d", places[place].name, (int)z, specials[i % 9], q[i], expected[i % 9]);
-            TEST_CHECK(counts[0] == 3 * 29 && counts[1] == 2 * 29 && counts[2] == 4 * 29, "%s: counts %" PRId64 ", %" PRId64 ", %" PRId64, places[place].name,
-                       counts[0], counts[1], counts[2]);
+                TEST_CHECK(q[i] == expected[i % 9], "%s, z = %d: x 0x%08x gives %d, must give %d", places[place].name, (int)z,
+                           specials[i % 9], q[i], expected[i % 9]);
+            TEST_CHECK(counts[0] == 3 * 29 && counts[1] == 2 * 29 && counts[2] == 4 * 29,
+                       "%s: counts %" PRId64 ", %" PRId64 ", %" PRId64, places[place].name, counts[0], counts[1], counts[2]);
         }
     }
     test_places_close(places, place_count);
@@ -421,8 +431,12 @@ START_TEST(buffers)
 
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         const int64_t shape[2] = {test_between(&random, 1, 20), test_between(&random, 1, 50)}, n = shape[0] * shape[1];
-        const int64_t x_offset = test_between(&random, 0, 100), q_offset = 2 * test_between(&random, 0, 50), scale_offset = test_between(&random, 0, 30);
-        const clq_scheme scheme = {.dtype = quantized_dtypes[test_between(&random, 0, 6)], .granularity = CLQ_PER_CHANNEL, .axis = 0, .symmetry = CLQ_SYMMETRIC};
+        const int64_t x_offset = test_between(&random, 0, 100), q_offset = 2 * test_between(&random, 0, 50),
+                      scale_offset = test_between(&random, 0, 30);
+        const clq_scheme scheme = {.dtype = quantized_dtypes[test_between(&random, 0, 6)],
+                                   .granularity = CLQ_PER_CHANNEL,
+                                   .axis = 0,
+                                   .symmetry = CLQ_SYMMETRIC};
         clq_buffer *x_buffer, *q_buffer, *scale_buffer;
         struct trial trial;
         clq_qparams params;
@@ -440,7 +454,8 @@ START_TEST(buffers)
         TEST_OK(context, clq_convert(context, &trial.x.view, &x));
         TEST_OK(other, clq_convert(other, &trial.scale.view, &params.scale));
         TEST_OK(context, clq_quantize(context, &x, &params, &q, NULL));
-        if (clq_dtype_bits(scheme.dtype) > 4 || trial.q.view.strides[1] == 1) TEST_OK(other, clq_convert(other, &q, &trial.q.view));
+        if (clq_dtype_bits(scheme.dtype) > 4 || trial.q.view.strides[1] == 1)
+            TEST_OK(other, clq_convert(other, &q, &trial.q.view));
         test_tensor_compare(&trial.q, "q");
         TEST_OK(other, clq_dequantize(other, &q, &params, &trial.y.view));
         test_tensor_compare(&trial.y, "y");
@@ -475,7 +490,8 @@ START_TEST(dequantize_outside_of_range)
             q[i] = (int8_t)(i - 128);
         TEST_OK(places[place].context, clq_dequantize(places[place].context, &source, &params, &target));
         for (int i = 0; i < 256; i++)
-            TEST_CHECK(test_bits(y[i]) == test_bits((float)(i - 128 + 3) * 0.25f), "%s: q = %d gives %a", places[place].name, i - 128, y[i]);
+            TEST_CHECK(test_bits(y[i]) == test_bits((float)(i - 128 + 3) * 0.25f), "%s: q = %d gives %a", places[place].name,
+                       i - 128, y[i]);
     }
     test_places_close(places, place_count);
 }

@@ -156,15 +156,15 @@ float test_float(uint32_t bits)
 }
 
 const uint32_t test_special_floats[] = {
-    0x00000000, 0x80000000, /* zeros */
-    0x00000001, 0x80000001, 0x000fffff, 0x00400000, 0x007fffff, 0x807fffff, /* denormals */
-    0x00800000, 0x80800000, 0x00800001, 0x01000000, /* least normals */
-    0x7f7fffff, 0xff7fffff, 0x7f000000, 0xff000000, 0x7e800000, /* largest */
-    0x7f800000, 0xff800000, /* infinities */
+    0x00000000, 0x80000000,                                                             /* zeros */
+    0x00000001, 0x80000001, 0x000fffff, 0x00400000, 0x007fffff, 0x807fffff,             /* denormals */
+    0x00800000, 0x80800000, 0x00800001, 0x01000000,                                     /* least normals */
+    0x7f7fffff, 0xff7fffff, 0x7f000000, 0xff000000, 0x7e800000,                         /* largest */
+    0x7f800000, 0xff800000,                                                             /* infinities */
     0x7fc00000, 0xffc00000, 0x7f800001, 0xff800001, 0x7fffffff, 0xffffffff, 0x7fa00000, /* NaN, quiet and signaling */
     0x3f000000, 0xbf000000, 0x3effffff, 0x3f000001, 0x3f800000, 0xbf800000, 0x3fc00000, /* 0.5 and neighbours, 1, 1.5 */
-    0x4b000000, 0x4affffff, 0x4b800000, 0xcb800000, /* 2^23, 2^24 */
-    0x4effffff, 0x4f000000, 0x4f000001, 0xceffffff, 0xcf000000, 0xcf000001, /* 2^31 */
+    0x4b000000, 0x4affffff, 0x4b800000, 0xcb800000,                                     /* 2^23, 2^24 */
+    0x4effffff, 0x4f000000, 0x4f000001, 0xceffffff, 0xcf000000, 0xcf000001,             /* 2^31 */
     0x4f800000, 0x5effffff, 0x5f000000, 0xdf000000, 0x50800000, 0x50ffffff, 0x51000000, /* 2^32, 2^63, 2^34 */
     0x33000000, 0x33000001, 0x33800000, 0x38800000, 0x387fffff, 0x387fe000, 0x477fefff, 0x477ff000, 0x47800000, /* around f16 */
     0x0d800000, 0x71800000, /* 2^-100, 2^100 */
@@ -180,11 +180,16 @@ static uint32_t random_special(struct test_random *random)
 static uint32_t random_mantissa(struct test_random *random)
 {
     switch (test_between(random, 0, 6)) {
-    case 0: return 0;
-    case 1: return 0x7fffff;
-    case 2: return (uint32_t)test_between(random, 1, 16);
-    case 3: return 0x7fffff - (uint32_t)test_between(random, 1, 16);
-    default: return (uint32_t)test_between(random, 0, 0x7fffff);
+    case 0:
+        return 0;
+    case 1:
+        return 0x7fffff;
+    case 2:
+        return (uint32_t)test_between(random, 1, 16);
+    case 3:
+        return 0x7fffff - (uint32_t)test_between(random, 1, 16);
+    default:
+        return (uint32_t)test_between(random, 0, 0x7fffff);
     }
 }
 
@@ -192,12 +197,18 @@ uint32_t test_random_scale(struct test_random *random)
 {
     const uint32_t least = 0x0d800000, most = 0x71800000;
     switch (test_between(random, 0, 9)) {
-    case 0: return test_chance(random, 2) ? least : most;
-    case 1: return least + (uint32_t)test_between(random, 0, 3 << 23);
-    case 2: return most - (uint32_t)test_between(random, 0, 3 << 23);
-    case 3: return (uint32_t)test_between(random, 27, 226) << 23 | random_mantissa(random);
-    case 4: return (uint32_t)test_between(random, 27, 227) << 23;
-    default: return (uint32_t)test_between(random, 115, 129) << 23 | random_mantissa(random);
+    case 0:
+        return test_chance(random, 2) ? least : most;
+    case 1:
+        return least + (uint32_t)test_between(random, 0, 3 << 23);
+    case 2:
+        return most - (uint32_t)test_between(random, 0, 3 << 23);
+    case 3:
+        return (uint32_t)test_between(random, 27, 226) << 23 | random_mantissa(random);
+    case 4:
+        return (uint32_t)test_between(random, 27, 227) << 23;
+    default:
+        return (uint32_t)test_between(random, 115, 129) << 23 | random_mantissa(random);
     }
 }
 
@@ -219,15 +230,22 @@ static uint32_t halves_of(struct test_random *random, uint32_t s, int64_t halves
 uint32_t test_random_value(struct test_random *random, uint32_t s, int64_t z, int64_t qmin, int64_t qmax)
 {
     switch (test_between(random, 0, 15)) {
-    case 0: return (uint32_t)test_next(random);
-    case 1: return random_special(random);
-    case 2: return halves_of(random, s, 2 * (qmin - z) + test_between(random, -4, 4));
-    case 3: return halves_of(random, s, 2 * (qmax - z) + test_between(random, -4, 4));
-    case 4: return halves_of(random, s, test_between(random, -4, 4));
+    case 0:
+        return (uint32_t)test_next(random);
+    case 1:
+        return random_special(random);
+    case 2:
+        return halves_of(random, s, 2 * (qmin - z) + test_between(random, -4, 4));
+    case 3:
+        return halves_of(random, s, 2 * (qmax - z) + test_between(random, -4, 4));
+    case 4:
+        return halves_of(random, s, test_between(random, -4, 4));
     case 5:
     case 6:
-    case 7: return halves_of(random, s, 2 * test_between(random, qmin - z - 2, qmax - z + 2) + 1);
-    case 8: return halves_of(random, s, 2 * test_between(random, 3 * (qmin - z) - 9, 3 * (qmax - z) + 9));
+    case 7:
+        return halves_of(random, s, 2 * test_between(random, qmin - z - 2, qmax - z + 2) + 1);
+    case 8:
+        return halves_of(random, s, 2 * test_between(random, 3 * (qmin - z) - 9, 3 * (qmax - z) + 9));
     default: { /* anywhere in the range and a little beyond */
         const int64_t span = qmax - qmin + 4;
         const float steps = (float)(qmin - z - 2) + (float)span * ((float)(test_next(random) >> 40) * 0x1p-24f);
@@ -256,7 +274,8 @@ unsigned char *test_guarded(int32_t slot, size_t size_bytes, bool at_end)
         if (slots[slot].memory != NULL) munmap(slots[slot].memory, slots[slot].size_bytes + 2 * page);
         slots[slot].size_bytes = pages_bytes;
         slots[slot].memory = mmap(NULL, pages_bytes + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        TEST_CHECK(slots[slot].memory != MAP_FAILED && mprotect(slots[slot].memory + page, pages_bytes, PROT_READ | PROT_WRITE) == 0,
+        TEST_CHECK(slots[slot].memory != MAP_FAILED &&
+                       mprotect(slots[slot].memory + page, pages_bytes, PROT_READ | PROT_WRITE) == 0,
                    "no memory for the test");
     }
     return slots[slot].memory + page + (at_end ? slots[slot].size_bytes - size_bytes : 0);
@@ -375,7 +394,8 @@ static void compare_elements(const struct test_tensor *tensor, const char *name)
         }
         for (int32_t i = 0; i < view->rank; i++)
             snprintf(place + strlen(place), sizeof place - strlen(place), "%s%" PRId64, i == 0 ? "" : ", ", index[i]);
-        TEST_CHECK(got == expected, "%s[%s] (element %" PRId64 "): got %" PRId64 " = 0x%" PRIx64 ", expected %" PRId64 " = 0x%" PRIx64 "; %s",
+        TEST_CHECK(got == expected,
+                   "%s[%s] (element %" PRId64 "): got %" PRId64 " = 0x%" PRIx64 ", expected %" PRId64 " = 0x%" PRIx64 "; %s",
                    name, place, number, (int64_t)got, got, (int64_t)expected, expected, test_describe(view));
         number++;
     } while (ref_next(view->rank, view->shape, index));
@@ -389,8 +409,8 @@ void test_tensor_compare(const struct test_tensor *tensor, const char *name)
     compare_elements(tensor, name);
     while (i < tensor->size_bytes && tensor->memory[i] == tensor->copy[i])
         i++;
-    TEST_CHECK(i == tensor->size_bytes, "%s: byte %zu of %zu, outside of the elements, has become 0x%02x from 0x%02x; %s", name, i,
-               tensor->size_bytes, tensor->memory[i], tensor->copy[i], test_describe(&tensor->view));
+    TEST_CHECK(i == tensor->size_bytes, "%s: byte %zu of %zu, outside of the elements, has become 0x%02x from 0x%02x; %s", name,
+               i, tensor->size_bytes, tensor->memory[i], tensor->copy[i], test_describe(&tensor->view));
 }
 
 static char *next_text(size_t *size_bytes)
@@ -494,6 +514,27 @@ clq_context *test_context(const char *table, int32_t threads, clq_parallel_for_f
     TEST_OK(context, clq_context_info(context, &info));
     TEST_CHECK(table == NULL || strcmp(info.path, table) == 0, "a context on table %s runs on %s", table, info.path);
     return context;
+}
+
+bool test_works(clq_context *context, int64_t n, uint64_t salt)
+{
+    float *const x = calloc((size_t)n, sizeof *x);
+    int8_t *const q = calloc((size_t)n, 1);
+    float scale = 0.25f;
+    const clq_tensor source = clq_tensor_host(CLQ_F32, x, 1, &n), target = clq_tensor_host(CLQ_S8, q, 1, &n);
+    const clq_qparams params = {.scheme = {.dtype = CLQ_S8}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
+    bool good = x != NULL && q != NULL;
+
+    for (int64_t i = 0; good && i < n; i++)
+        x[i] = (float)((int64_t)((uint64_t)i * 2654435761u + salt) % 400 - 200) * 0.2f;
+    good = good && clq_quantize(context, &source, &params, &target, NULL) == CLQ_OK;
+    for (int64_t i = 0; good && i < n; i++) {
+        enum ref_kind kind;
+        good = q[i] == ref_quantize_bits(test_bits(x[i]), test_bits(scale), false, 0, -128, 127, &kind);
+    }
+    free(x);
+    free(q);
+    return good;
 }
 
 /* ---- threads */
@@ -616,7 +657,8 @@ int32_t test_places_open(struct test_place *places, bool threaded)
 void test_places_close(struct test_place *places, int32_t count)
 {
     for (int32_t i = 0; i < count; i++) {
-        TEST_CHECK(!atomic_load(&places[i].hook.mode_lost), "%s: a task changed its thread's floating-point mode", places[i].name);
+        TEST_CHECK(!atomic_load(&places[i].hook.mode_lost), "%s: a task changed its thread's floating-point mode",
+                   places[i].name);
         clq_context_free(places[i].context);
     }
 }
@@ -641,7 +683,9 @@ static void *allocate(void *opaque, size_t size_bytes, size_t alignment_bytes)
 
     if (size_bytes == 0 || alignment_bytes == 0 || (alignment_bytes & (alignment_bytes - 1)) != 0 || alignment_bytes > 4096)
         atomic_store(&allocator->misused, true);
-    if (call == allocator->fail_at || (allocator->fail_size_from > 0 && size_bytes >= (unsigned long long)allocator->fail_size_from)) return NULL;
+    if (call == allocator->fail_at ||
+        (allocator->fail_size_from > 0 && size_bytes >= (unsigned long long)allocator->fail_size_from))
+        return NULL;
     piece.memory = malloc(size_bytes + sizeof piece + 2 * alignment_bytes);
     if (piece.memory == NULL) return NULL;
     /* Aligned to what was asked for and to no more, so that nobody can count on more. */

@@ -17,7 +17,8 @@
 
 /* ---- running */
 
-/* Runs a suite as CK_ environment variables say, after a line that names the tables of this machine; the program's exit status. */
+/* Runs a suite as CK_ environment variables say, after a line that names the tables of this machine; the program's exit status.
+ */
 int test_run(Suite *suite);
 
 /* A test case without Check's limit of 4 seconds. */
@@ -34,17 +35,17 @@ void test_note_place(const char *format, ...) __attribute__((format(printf, 1, 2
 
 _Noreturn void test_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-#define TEST_CHECK(condition, ...)                                            \
-    do {                                                                      \
-        if (!(condition)) test_fail(__FILE__, __LINE__, __VA_ARGS__);    \
+#define TEST_CHECK(condition, ...)                                                                                               \
+    do {                                                                                                                         \
+        if (!(condition)) test_fail(__FILE__, __LINE__, __VA_ARGS__);                                                            \
     } while (0)
 
 /* The call returns CLQ_OK; prints the context's error text if not. */
-#define TEST_OK(context, call)                                                                                      \
-    do {                                                                                                            \
-        const clq_status test_status = (call);                                                                      \
-        if (test_status != CLQ_OK)                                                                                  \
-            test_fail(__FILE__, __LINE__, "%s: %s: %s", #call, clq_status_name(test_status), clq_context_error(context)); \
+#define TEST_OK(context, call)                                                                                                   \
+    do {                                                                                                                         \
+        const clq_status test_status = (call);                                                                                   \
+        if (test_status != CLQ_OK)                                                                                               \
+            test_fail(__FILE__, __LINE__, "%s: %s: %s", #call, clq_status_name(test_status), clq_context_error(context));        \
     } while (0)
 
 #define TEST_COUNT_OF(array) (sizeof(array) / sizeof *(array))
@@ -72,8 +73,8 @@ extern const int32_t test_special_float_count;
 /* A scale in [2^-100, 2^100]: bounds, powers of two, awkward mantissas, ordinary ones. */
 uint32_t test_random_scale(struct test_random *random);
 
-/* An f32 for quantization with scale `s`, zero point `z` and range [qmin, qmax]: any bits, specials, ordinary values, ties and bounds and their
-   neighbours. */
+/* An f32 for quantization with scale `s`, zero point `z` and range [qmin, qmax]: any bits, specials, ordinary values, ties and
+   bounds and their neighbours. */
 uint32_t test_random_value(struct test_random *random, uint32_t s, int64_t z, int64_t qmin, int64_t qmax);
 
 /* ---- memory */
@@ -81,8 +82,8 @@ uint32_t test_random_value(struct test_random *random, uint32_t s, int64_t z, in
 enum { TEST_SLOTS = 12 };
 
 /*
- * Memory that begins or ends exactly at a page that cannot be touched. Each slot holds one piece at a time; what it held before is
- * gone. The contents are arbitrary.
+ * Memory that begins or ends exactly at a page that cannot be touched. Each slot holds one piece at a time; what it held before
+ * is gone. The contents are arbitrary.
  */
 unsigned char *test_guarded(int32_t slot, size_t size_bytes, bool at_end);
 
@@ -138,6 +139,9 @@ const struct clq_cpu_table *test_table(int32_t i);
 /* The context must come to be. A hook may be NULL: OpenMP, or one thread without it. */
 clq_context *test_context(const char *table, int32_t threads, clq_parallel_for_fn hook, void *opaque);
 
+/* Quantizes `n` values made from `salt` and checks them. Returns false instead of failing, so that any thread may call it. */
+bool test_works(clq_context *context, int64_t n, uint64_t salt);
+
 /* ---- threads */
 
 /* A hook's state: how many threads it starts, what floating-point environment they set, what it saw. */
@@ -189,9 +193,9 @@ void test_places_close(struct test_place *places, int32_t count);
 /* Counts, checks and fails. */
 struct test_allocator {
     atomic_llong live, live_bytes, calls;
-    long long fail_at;      /* this call returns NULL, counted from 1; 0: none does */
+    long long fail_at;        /* this call returns NULL, counted from 1; 0: none does */
     long long fail_size_from; /* so does every call for at least so many bytes; 0: none */
-    atomic_bool misused;    /* a size, alignment or pointer was wrong */
+    atomic_bool misused;      /* a size, alignment or pointer was wrong */
 };
 
 clq_allocator test_allocator_of(struct test_allocator *allocator);
