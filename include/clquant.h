@@ -3,9 +3,17 @@
  * @file clquant.h
  * clquant: quantize tensors, with the same bits on every path.
  *
- * **Model.** A context is the place where work runs: the CPU, through the best table of vector kernels that the machine
- * has. Tensors, scales and zero points are passed as *views* (clq_tensor): a dtype, a shape, strides and a pointer. A
+ * **Model.** A context is the place where work runs: an OpenCL device, or the CPU through the best table of vector kernels that the
+ * machine has. Tensors, scales and zero points are passed as *views* (clq_tensor): a dtype, a shape, strides and a pointer. A
  * view owns nothing, and the library keeps no pointer to a view, a struct or host memory after a call returns.
+ *
+ * **Order.** A context is a stream: operations take effect in the order of the calls. On an OpenCL device a call whose outputs are
+ * all there returns when its work has been queued; a call with an output in host memory returns when that is complete. Host
+ * inputs, parameters, views and structs may be reused on return, outside of a batch.
+ *
+ * **Where it runs.** A call with an operand on a device runs there, or fails. A call on host memory alone runs where the context's
+ * option host_tensors says, and is done again on the CPU if the device fails it (option no_fallback; logged;
+ * clq_context_ran_on() tells). The bits are the same.
  *
  * **Errors.** A function that can fail returns a clq_status. On failure its outputs are untouched, and
  * clq_context_error() gives one line that names the argument, its value and its bound. Nothing prints or exits.
@@ -16,7 +24,8 @@
  *
  * **Fork.** A CPU context stays usable in a forked child, where it runs on the calling thread alone. (A *new* context in
  * the child of a process that had already run on several threads may hang in some OpenMP runtimes, GCC's among them:
- * give it num_threads = 1 or a parallel_for of your own.)
+ * give it num_threads = 1 or a parallel_for of your own.) In a context on an OpenCL device every call fails with CLQ_ERROR_FORKED
+ * there; freeing it is fine.
  *
  * **Overlap.** An output may not overlap an input, a parameter or another output, with one exception named at
  * clq_convert(). No view of an output may visit an element twice. Both are refused with CLQ_ERROR_OVERLAP.
@@ -70,7 +79,9 @@ typedef enum clq_status {
     CLQ_ERROR_NO_DEVICE = 9,        /**< The device or CPU table asked for is not on this machine or in this build. */
     CLQ_ERROR_ROUNDING = 10,        /**< The calling thread is not in round-to-nearest mode. */
     CLQ_ERROR_IO = 11,              /**< The operating system failed a file operation (clquant_io.h). */
-    CLQ_ERROR_FORMAT = 12           /**< A file breaks its format's rules, or uses a part that is refused (clquant_io.h). */
+    CLQ_ERROR_FORMAT = 12,          /**< A file breaks its format's rules, or uses a part that is refused (clquant_io.h). */
+    CLQ_ERROR_DEVICE = 13,          /**< An OpenCL call failed; the text names it and its error code. */
+    CLQ_ERROR_FORKED = 14           /**< The context was made before a fork(), and OpenCL does not survive one. */
 } clq_status;
 
 /** The status as text, "CLQ_ERROR_SHAPE" for instance; "unknown status" for any other number. Static storage. */
@@ -107,8 +118,9 @@ CLQ_API int32_t clq_dtype_bits(clq_dtype dtype);
 
 /** Where the elements of a view live. */
 typedef enum clq_memory {
-    CLQ_MEMORY_HOST = 0,  /**< `data` points to the elements. */
-    CLQ_MEMORY_BUFFER = 1 /**< `data` is a clq_buffer pointer. */
+    CLQ_MEMORY_HOST = 0,   /**< `data` points to the elements. */
+    CLQ_MEMORY_BUFFER = 1, /**< `data` is a clq_buffer pointer. */
+    CLQ_MEMORY_OPENCL = 2  /**< `data` is a cl_mem, see clquant_opencl.h. */
 } clq_memory;
 
 /** Memory where a context runs; see clq_buffer_create(). */
@@ -127,7 +139,7 @@ typedef struct clq_tensor {
     int32_t rank;                  /**< 0 (a scalar) to CLQ_MAX_RANK. */
     int64_t shape[CLQ_MAX_RANK];   /**< Extents, outermost first; entries from `rank` on are ignored. */
     int64_t strides[CLQ_MAX_RANK]; /**< In elements. */
-    void *data;                    /**< Pointer to the first element's base, or a clq_buffer. */
+    void *data;                    /**< Pointer to the first element's base, a clq_buffer or a cl_mem. */
     int64_t offset;                /**< In elements. */
 } clq_tensor;
 
@@ -236,6 +248,14 @@ typedef void (*clq_task_fn)(void *argument, int64_t index);
  */
 typedef void (*clq_parallel_for_fn)(void *opaque, int64_t tasks, clq_task_fn task, void *argument);
 
+/** Where a context on an OpenCL device runs calls whose tensors and parameters are all in host memory. */
+typedef enum clq_host_tensors {
+    CLQ_HOST_TENSORS_AUTO = 0,  /**< On the device if it was asked for by name or made by the caller, else on the CPU: on most machines
+                                     the link to the device is slower than the CPU's memory. */
+    CLQ_HOST_TENSORS_CPU = 1,   /**< On the CPU. */
+    CLQ_HOST_TENSORS_DEVICE = 2 /**< On the device: staged in chunks, transfers overlapping the computation. */
+} clq_host_tensors;
+
 /** Options of clq_context_create(). Start from CLQ_CONTEXT_OPTIONS_INIT; zero in a field means its default. */
 typedef struct clq_context_options {
     size_t struct_size;              /**< sizeof(clq_context_options); set by CLQ_CONTEXT_OPTIONS_INIT. */
@@ -251,10 +271,15 @@ typedef struct clq_context_options {
     void *parallel_for_opaque;       /**< Passed to `parallel_for`. */
     char *error_text;                /**< Receives the line of text if creation fails; may be NULL. */
     size_t error_text_bytes;         /**< Size of `error_text`; the text is cut to fit and ends in a NUL. */
+    clq_host_tensors host_tensors;   /**< Only for contexts on an OpenCL device. */
+    int32_t no_fallback;             /**< Not 0: a call on host memory that the device fails is not done again on the CPU; it fails. */
+    int64_t staging_bytes;           /**< Bytes of one of the two blocks through which host tensors are staged, 4096 or more; the device's
+                                          largest allocation bounds it. 0: 16 MiB. */
 } clq_context_options;
 
 /** Initializer of clq_context_options: the defaults. */
-#define CLQ_CONTEXT_OPTIONS_INIT {sizeof(clq_context_options), NULL, NULL, 0, {NULL, NULL, NULL}, NULL, NULL, NULL, NULL, NULL, 0}
+#define CLQ_CONTEXT_OPTIONS_INIT                                                                                                      \
+    {sizeof(clq_context_options), NULL, NULL, 0, {NULL, NULL, NULL}, NULL, NULL, NULL, NULL, NULL, 0, CLQ_HOST_TENSORS_AUTO, 0, 0}
 
 /**
  * Creates a context.
@@ -274,19 +299,39 @@ CLQ_API void clq_context_free(clq_context *context);
 /** The line of text of the last call on this context that failed; "" if none has. Valid until the next call on it. */
 CLQ_API const char *clq_context_error(const clq_context *context);
 
-/** Waits for all work so far. On the CPU every call returns when it is done, so this returns CLQ_OK at once. */
+/**
+ * Waits for all work so far. On the CPU every call returns when it is done, so this returns CLQ_OK at once.
+ *
+ * @return the first error of work that had only been begun when its call returned, or CLQ_OK; CLQ_ERROR_DEVICE, CLQ_ERROR_FORKED
+ */
 CLQ_API clq_status clq_context_synchronize(clq_context *context);
+
+/**
+ * Makes ready what operations between a float type and a quantized type need, which otherwise happens in the first calls: on an OpenCL
+ * device, compiles kernels or loads them from the cache on disk. On the CPU there is nothing to do.
+ *
+ * @param x CLQ_F32, CLQ_F16 or CLQ_BF16; CLQ_DTYPE_NONE: each of them
+ * @param q s8, u8, s4, u4, s16, u16 or s32; CLQ_DTYPE_NONE: each of them
+ * @return CLQ_ERROR_DTYPE, CLQ_ERROR_DEVICE, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_FORKED
+ */
+CLQ_API clq_status clq_context_warm_up(clq_context *context, clq_dtype x, clq_dtype q);
+
+/** Where the last operation on this context ran, "cpu" or "opencl"; "" if there was none. Static storage. */
+CLQ_API const char *clq_context_ran_on(const clq_context *context);
 
 /** A device, or the place where a context runs. All text is NUL-terminated, cut to fit. */
 typedef struct clq_device_info {
-    char id[32];          /**< What CLQ_DEVICE takes: "cpu". */
+    char id[32];          /**< What CLQ_DEVICE takes: "cpu", "opencl:0". */
     char name[128];       /**< The processor's or device's own name. */
-    char path[32];        /**< Kernels that run there: "avx512" for instance. */
+    char path[32];        /**< Kernels that run there: "avx512" for instance, or "opencl". */
     char tables[128];     /**< CPU tables of this build, best first, each with what keeps it from use: "avx512 (not on this CPU)". */
-    int32_t num_threads;  /**< Threads that would work, or do. */
+    int32_t num_threads;  /**< CPU: threads that would work, or do. OpenCL devices: compute units. */
     int32_t chosen;       /**< 1: clq_context_create(NULL, ...) takes this one. */
     int64_t memory_bytes; /**< Memory of the machine or device; 0: unknown. */
     char reason[256];     /**< Why it is chosen or not. */
+    char version[128];    /**< OpenCL devices: OpenCL version and driver. */
+    char capabilities[160]; /**< OpenCL devices: what matters here of what they can do. */
+    char cache[320];      /**< OpenCL devices: where compiled kernels are kept, and how many. */
 } clq_device_info;
 
 /** What this context runs on, in the terms of clq_devices_list(). @param[out] info filled in; `chosen` is 1 */
@@ -308,6 +353,7 @@ CLQ_API clq_status clq_devices_list(clq_device_info *infos, int32_t capacity, in
  * Allocates memory where the context runs, uninitialized, aligned to at least 64 bytes.
  *
  * A buffer of a CPU context can be used in every CPU context. It comes from the context's allocator, which must outlive it.
+ * A buffer of a context on an OpenCL device is memory of that device. Work that uses it keeps the memory alive, so it may be freed at once.
  * @param size_bytes 1 or more
  * @param[out] buffer the new buffer, NULL on failure; free it with clq_buffer_free()
  * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_OUT_OF_MEMORY
@@ -316,6 +362,27 @@ CLQ_API clq_status clq_buffer_create(clq_context *context, int64_t size_bytes, c
 
 /** Frees a buffer; NULL is fine. The context that made it may be gone already. */
 CLQ_API void clq_buffer_free(clq_buffer *buffer);
+
+/* ------------------------------------------------------------------------------------------------ batches */
+
+/**
+ * Begins a batch: the operations called until clq_batch_end() are checked at once, as always, but only recorded.
+ *
+ * Operations are the functions of this header that take tensors, from clq_convert() on, except clq_qparams_check(), which
+ * looks at values at once. Those of a batch must be independent: none may write what another reads or writes. Until the end,
+ * host memory of inputs, parameters and outputs stays in use; the views and structs themselves may go. An operation that fails its
+ * checks is not recorded and says so; the others stay.
+ * @return CLQ_ERROR_INVALID_ARGUMENT if a batch is open already; CLQ_ERROR_ROUNDING, CLQ_ERROR_FORKED
+ */
+CLQ_API clq_status clq_batch_begin(clq_context *context);
+
+/**
+ * Runs the recorded operations together: on the CPU, small ones are spread over the threads; on an OpenCL device those of one kind
+ * between the same dtypes are one launch if their tensors lie in the same buffer or in host memory. Outputs in host memory are complete on return.
+ *
+ * @return CLQ_ERROR_INVALID_ARGUMENT if no batch is open, else the first error; which outputs have been written is then unspecified
+ */
+CLQ_API clq_status clq_batch_end(clq_context *context);
 
 /* ------------------------------------------------------------------------------------------------ tensors: operations */
 

@@ -6,9 +6,13 @@
 #ifndef CLQ_BACKEND_H
 #define CLQ_BACKEND_H
 
-#include <clquant.h>
-#include <stdbool.h>
+#include "context.h"
 #include <string.h>
+
+/* Where a context's settings come from, for error texts: the option's name or the variable's. */
+struct clq_option_sources {
+    const char *device, *cpu;
+};
 
 enum clq_op_kind {
     CLQ_OP_CONVERT,     /* operand 0 to operand 1: equal dtypes, or float to f32, f16, bf16 */
@@ -17,6 +21,20 @@ enum clq_op_kind {
     CLQ_OP_QUANTIZE,    /* operand 0 to operand 1, counts if counted */
     CLQ_OP_DEQUANTIZE,  /* operand 0 to operand 1 */
     CLQ_OP_ERROR_STATS  /* operands 0 (x) and 1 (float, or quantized with parameters) to sums, counts[2] */
+};
+
+/* Arguments of an operation that may live on a device. */
+enum clq_arg {
+    CLQ_ARG_0, /* operand 0 */
+    CLQ_ARG_1,
+    CLQ_ARG_SCALE,
+    CLQ_ARG_ZERO_POINT,
+    CLQ_ARG_LO,
+    CLQ_ARG_HI,
+    CLQ_ARG_SCALE_OUT,
+    CLQ_ARG_ZERO_POINT_OUT,
+    CLQ_ARG_COUNTS,
+    CLQ_ARGS
 };
 
 /* A loop over elements. At its index i operand k has moved i * stride[k] elements, and the parameter i / group * param_stride. */
@@ -44,18 +62,23 @@ struct clq_range_rule {
 
 /*
  * One operation. Loops are in an order of the layer above's choice, merged as far as possible; a 4-bit operand is contiguous in the order
- * of the loops and starts on a byte. Parameters are contiguous arrays of param_count entries, checked.
+ * of the loops and starts on a byte. Parameters are contiguous arrays of param_count entries, checked if they are in host memory.
+ *
+ * Where device[arg] is not NULL it is memory of the context's device, and the argument's pointer is the offset in it, in bytes.
  */
 struct clq_op {
     enum clq_op_kind kind;
-    int64_t count; /* elements: the product of the extents; 1 or more */
+    bool in_place;           /* operand 1 is operand 0: the operation cannot be begun twice */
+    void *device[CLQ_ARGS];
+    int64_t count;           /* elements: the product of the extents; 1 or more */
     struct {
         clq_dtype dtype;
         void *data;
     } operand[2];
     int64_t param_count;
-    const float *scale;        /* NULL: CLQ_OP_ERROR_STATS against a float operand 1 */
-    const int32_t *zero_point; /* NULL: fixed_zero_point */
+    const float *scale;        /* not used by CLQ_OP_ERROR_STATS against a float operand 1 */
+    const int32_t *zero_point; /* if has_zero_point, else NULL: fixed_zero_point */
+    bool has_zero_point;
     int32_t fixed_zero_point;
     int32_t qmin, qmax; /* the range that quantized values take */
     bool reciprocal;
@@ -63,8 +86,9 @@ struct clq_op {
     struct clq_range_rule rule;
     float *lo, *hi; /* param_count entries each */
     float *scale_out;
-    int32_t *zero_point_out; /* or NULL */
-    int64_t counts[3];       /* += */
+    int32_t *zero_point_out; /* if has_zero_point */
+    int64_t counts[3];   /* +=, unless counts_out is on a device, */
+    int64_t *counts_out; /* which then receives them */
     struct clq_error_sums sums;
     int32_t rank; /* loops, outermost first; 1 or more */
     struct clq_loop loops[CLQ_MAX_RANK];
@@ -77,21 +101,50 @@ static inline void clq_op_init(struct clq_op *op, enum clq_op_kind kind)
     op->kind = kind;
 }
 
-/* A place where operations run. */
+/* True if some argument lives on a device. */
+static inline bool clq_op_is_on_device(const struct clq_op *op)
+{
+    for (int i = 0; i < CLQ_ARGS; ++i)
+        if (op->device[i]) return true;
+    return false;
+}
+
+/* A kind of place where operations run. A context has one of each kind or none; its state hangs in the context. */
 struct clq_backend {
     const char *name; /* what CLQ_DEVICE takes, "cpu" */
-    /* Sets context->backend_state up. Options left to the environment have been filled in; `cpu_source` names where options->cpu is from. */
-    clq_status (*create)(clq_context *context, const clq_context_options *options, const char *cpu_source);
+    /* Sets the context's state of this kind up. Options left to the environment have been filled in; the sources say where they are from.
+       OpenCL: leaves the state NULL if no device was named and there is no good one; `foreign` is a struct clq_cl_foreign or NULL. */
+    clq_status (*create)(clq_context *context, const clq_context_options *options, const struct clq_option_sources *sources, const void *foreign);
+    /* Frees it; fine if there is none. */
     void (*destroy)(clq_context *context);
-    /* Runs an operation to its end, in whatever floating-point mode the thread is. */
-    clq_status (*run)(clq_context *context, struct clq_op *op);
-    /* Describes the context's device, or with NULL what there is; all of `info` but `chosen` and `reason`. */
+    /* True if run() takes the operation. A pure question. */
+    bool (*supports)(const clq_context *context, const struct clq_op *op);
+    /* Runs independent operations, in whatever floating-point mode the thread is. On return those with all results in host memory are
+       complete, others possibly only begun. */
+    clq_status (*run)(clq_context *context, struct clq_op *const *ops, int64_t n);
+    /* Describes the context's device: all of the zeroed `info` but `chosen` and `reason`. */
     void (*describe)(const clq_context *context, clq_device_info *info);
+    /* Describes the devices of this kind, best first, the first `capacity` of them; `reason` is set for those that cannot be used. Returns how
+       many there are. `context` is what clq_context_create() made of the environment's settings, or NULL. */
+    int32_t (*list)(const clq_context *context, clq_device_info *infos, int32_t capacity);
+
+    /* Those below are NULL where memory is that of the host and nothing runs on after a call. */
+
+    clq_status (*synchronize)(clq_context *context);
+    clq_status (*warm_up)(clq_context *context, clq_dtype x, clq_dtype q);
+    /* Memory on the device: `*memory` is a reference, to be given back by release(). */
+    clq_status (*allocate)(clq_context *context, int64_t size_bytes, void **memory);
+    void (*release)(void *memory);
+    /* CLQ_OK and its size if `memory`, from allocate() of any context or from a caller, is the context's to use. */
+    clq_status (*find_memory)(clq_context *context, void *memory, int64_t *size_bytes);
 };
 
 extern const struct clq_backend clq_backend_cpu;
+#ifdef CLQ_WITH_OPENCL
+extern const struct clq_backend clq_backend_opencl;
+#endif
 
-/* run.c: runs a validated operation of at least one element. */
-clq_status clq_run(clq_context *context, struct clq_op *op);
+/* run.c: runs validated, independent operations of at least one element each. */
+clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n);
 
 #endif

@@ -3,12 +3,14 @@
 #ifndef CLQ_BUFFER_H
 #define CLQ_BUFFER_H
 
-#include <clquant.h>
+#include "backend.h"
 
 struct clq_buffer {
     clq_allocator allocator; /* a copy: the buffer may outlive its context */
     int64_t size_bytes;
-    void *data;
+    void *data;                        /* host memory, or */
+    void *memory;                      /* the device's, */
+    const struct clq_backend *backend; /* of this kind */
 };
 
 #endif

@@ -6,11 +6,17 @@
 
 #include "base/alloc.h"
 #include "run.h"
+#include "task.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* What the first version of the header had: all up to error_text_bytes. */
+#define CLQ_OPTIONS_LEAST_BYTES (offsetof(clq_context_options, error_text_bytes) + sizeof(size_t))
+
+#define CLQ_STAGING_MIN_BYTES 4096
 
 static void log_text(const clq_context *context, clq_log_level level, const char *text)
 {
@@ -70,28 +76,41 @@ static clq_status set_thread_count(clq_context *context, int32_t option)
     return CLQ_OK;
 }
 
-static clq_status set_up(clq_context *context, const clq_context_options *options)
+/* Options that only a context on a device reads, checked in any case. */
+static clq_status check_device_options(clq_context *context, const clq_context_options *options)
 {
-    const char *source, *device = read_setting(options->device, "device", "CLQ_DEVICE", &source);
+    if ((uint32_t)options->host_tensors > CLQ_HOST_TENSORS_DEVICE)
+        return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: host_tensors = %d, must be 0 to %d", (int)options->host_tensors,
+                        CLQ_HOST_TENSORS_DEVICE);
+    if (options->staging_bytes != 0 && options->staging_bytes < CLQ_STAGING_MIN_BYTES)
+        return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: staging_bytes = %lld, must be 0 or at least %d",
+                        (long long)options->staging_bytes, CLQ_STAGING_MIN_BYTES);
+    return CLQ_OK;
+}
+
+static clq_status set_up(clq_context *context, const clq_context_options *options, const void *foreign)
+{
+    struct clq_option_sources sources;
     clq_context_options resolved = *options;
 
     if (!clq_rounding_is_nearest())
         return clq_fail(context, CLQ_ERROR_ROUNDING, "clq_context_create: the calling thread's rounding mode is not to nearest");
+    CLQ_TRY(check_device_options(context, options));
     CLQ_TRY(set_thread_count(context, options->num_threads));
-    CLQ_TRY(clq_choose_backend(context, device, source));
-    resolved.cpu = read_setting(options->cpu, "cpu", "CLQ_CPU", &source);
-    return context->backend->create(context, &resolved, source);
+    resolved.device = read_setting(options->device, "device", "CLQ_DEVICE", &sources.device);
+    resolved.cpu = read_setting(options->cpu, "cpu", "CLQ_CPU", &sources.cpu);
+    return clq_choose_backend(context, &resolved, &sources, foreign);
 }
 
 /* The caller's struct may be of an older or newer header: what it lacks has its default, what we do not know must be zero. */
 static clq_status read_options(const clq_context_options *given, clq_context_options *options, clq_context *error)
 {
-    const size_t least = offsetof(clq_context_options, error_text_bytes) + sizeof given->error_text_bytes;
     *options = (clq_context_options)CLQ_CONTEXT_OPTIONS_INIT;
     if (!given) return CLQ_OK;
-    if (given->struct_size < least)
-        return clq_fail(error, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: options->struct_size = %zu, at least %zu", given->struct_size, least);
-    *options = *given;
+    if (given->struct_size < CLQ_OPTIONS_LEAST_BYTES)
+        return clq_fail(error, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: options->struct_size = %zu, at least %zu", given->struct_size,
+                        CLQ_OPTIONS_LEAST_BYTES);
+    memcpy(options, given, given->struct_size < sizeof *options ? given->struct_size : sizeof *options);
     for (size_t i = sizeof *options; i < given->struct_size; ++i)
         if (((const char *)given)[i] != 0)
             return clq_fail(error, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: options->struct_size = %zu has options set past byte %zu, which this version lacks",
@@ -101,43 +120,50 @@ static clq_status read_options(const clq_context_options *given, clq_context_opt
     return CLQ_OK;
 }
 
-clq_status clq_context_create(const clq_context_options *options, clq_context **context)
+clq_status clq_context_make(const clq_context_options *options, const void *foreign, clq_context **context)
 {
     clq_context_options read;
-    clq_context made = {.allocator = clq_allocator_libc}, *copy = NULL;
+    clq_context error = {.allocator = clq_allocator_libc}, *made = NULL;
     clq_status status;
 
     if (context) *context = NULL;
-    status = read_options(options, &read, &made);
-    if (status == CLQ_OK && !context) status = clq_fail(&made, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: context is NULL");
+    status = read_options(options, &read, &error);
+    if (status == CLQ_OK && !context) status = clq_fail(&error, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: context is NULL");
     if (status == CLQ_OK) {
-        if (read.allocator.allocate) made.allocator = read.allocator;
-        made.log = read.log;
-        made.log_opaque = read.log_opaque;
-        made.threads = (struct clq_threads){.hook = read.parallel_for, .hook_opaque = read.parallel_for_opaque, .pid = getpid()};
-        status = set_up(&made, &read);
+        error.log = read.log;
+        error.log_opaque = read.log_opaque;
+        if (read.allocator.allocate) error.allocator = read.allocator;
+        made = clq_alloc_zeroed(&error.allocator, 1, sizeof *made);
+        if (!made) status = clq_fail(&error, CLQ_ERROR_OUT_OF_MEMORY, "clq_context_create: no memory for a context");
     }
     if (status == CLQ_OK) {
-        copy = clq_alloc(&made.allocator, 1, sizeof *copy);
-        if (copy) {
-            *copy = made;
-            *context = copy;
-        } else {
-            status = clq_fail(&made, CLQ_ERROR_OUT_OF_MEMORY, "clq_context_create: no memory for a context");
-            made.backend->destroy(&made);
-        }
+        *made = error;
+        made->ran_on = "";
+        made->threads = (struct clq_threads){.hook = read.parallel_for, .hook_opaque = read.parallel_for_opaque, .pid = getpid()};
+        status = set_up(made, &read, foreign);
     }
-    if (status != CLQ_OK && options && options->struct_size >= sizeof *options && options->error_text && options->error_text_bytes > 0)
-        snprintf(options->error_text, options->error_text_bytes, "%s", made.error_text);
+    if (status == CLQ_OK) {
+        *context = made;
+        return CLQ_OK;
+    }
+    if (options && options->struct_size >= CLQ_OPTIONS_LEAST_BYTES && options->error_text && options->error_text_bytes > 0)
+        snprintf(options->error_text, options->error_text_bytes, "%s", made ? made->error_text : error.error_text);
+    clq_context_free(made);
     return status;
+}
+
+clq_status clq_context_create(const clq_context_options *options, clq_context **context)
+{
+    return clq_context_make(options, NULL, context);
 }
 
 void clq_context_free(clq_context *context)
 {
     clq_allocator allocator;
     if (!context) return;
+    clq_batch_discard(context);
+    clq_free_backends(context);
     allocator = context->allocator;
-    context->backend->destroy(context);
     clq_dealloc(&allocator, context);
 }
 
@@ -146,7 +172,25 @@ const char *clq_context_error(const clq_context *context)
     return context ? context->error_text : "the context is NULL";
 }
 
+const char *clq_context_ran_on(const clq_context *context)
+{
+    return context ? context->ran_on : "";
+}
+
 clq_status clq_context_synchronize(clq_context *context)
 {
-    return context ? CLQ_OK : CLQ_ERROR_INVALID_ARGUMENT;
+    const struct clq_call call = {context, "clq_context_synchronize"};
+    CLQ_TRY(clq_check_call(&call));
+    return context->backend->synchronize ? context->backend->synchronize(context) : CLQ_OK;
+}
+
+clq_status clq_context_warm_up(clq_context *context, clq_dtype x, clq_dtype q)
+{
+    const struct clq_call call = {context, "clq_context_warm_up"};
+    CLQ_TRY(clq_check_call(&call));
+    if (x != CLQ_DTYPE_NONE && ((uint32_t)x > CLQ_S64 || !(CLQ_DTYPES_FLOAT & CLQ_DTYPES(x))))
+        return clq_fail(context, CLQ_ERROR_DTYPE, "clq_context_warm_up: x = %s (%d), must be f32, f16, bf16 or none", clq_dtype_name(x), (int)x);
+    if (q != CLQ_DTYPE_NONE && ((uint32_t)q > CLQ_S64 || !((CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32)) & CLQ_DTYPES(q))))
+        return clq_fail(context, CLQ_ERROR_DTYPE, "clq_context_warm_up: q = %s (%d), must be a quantized type, s32 or none", clq_dtype_name(q), (int)q);
+    return context->backend->warm_up ? context->backend->warm_up(context, x, q) : CLQ_OK;
 }

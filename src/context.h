@@ -5,8 +5,10 @@
 
 #include "base/thread.h"
 #include <clquant.h>
+#include <stdbool.h>
 
 struct clq_backend;
+struct clq_task;
 
 #define CLQ_ERROR_TEXT_BYTES 512
 
@@ -15,10 +17,18 @@ struct clq_context {
     clq_log_fn log;
     void *log_opaque;
     struct clq_threads threads;
-    const struct clq_backend *backend;
-    void *backend_state; /* made by the backend's create(), freed by its destroy() */
+    const struct clq_backend *backend; /* where it runs; the CPU is there besides, for host tensors */
+    void *cpu_state, *opencl_state;    /* made by a backend's create(), freed by its destroy() */
+    clq_host_tensors host_tensors;     /* never CLQ_HOST_TENSORS_AUTO */
+    bool no_fallback;
+    const char *ran_on;                /* name of the backend of the last operation */
+    bool batching;
+    struct clq_task *first_task, **next_task; /* of the batch */
     char error_text[CLQ_ERROR_TEXT_BYTES];
 };
+
+/* clq_context_create(), on a device that the caller has chosen (see clq_choose_backend()) or with NULL for `foreign`. */
+clq_status clq_context_make(const clq_context_options *options, const void *foreign, clq_context **context);
 
 /* Keeps a line of text ("clq_quantize: x.rank = 9, at most 8") as the context's error, logs it, and returns `status`. */
 clq_status clq_fail(clq_context *context, clq_status status, const char *format, ...) __attribute__((format(printf, 3, 4), cold));

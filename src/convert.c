@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "loops.h"
+#include "task.h"
 
 #include <string.h>
 
@@ -11,26 +12,25 @@
 /* The same elements at the same places. */
 static bool is_identical(const struct clq_operand *a, const struct clq_operand *b)
 {
-    if (a->data != b->data || clq_dtype_bits(a->tensor->dtype) != clq_dtype_bits(b->tensor->dtype)) return false;
+    if (a->device != b->device || a->data != b->data || clq_dtype_bits(a->tensor->dtype) != clq_dtype_bits(b->tensor->dtype)) return false;
     for (int32_t i = 0; i < a->tensor->rank; ++i)
         if (a->tensor->shape[i] != 1 && a->tensor->strides[i] != b->tensor->strides[i]) return false;
     return true;
 }
 
-/* 4-bit tensors are contiguous: their copy is one of bytes, with the spare nibble cleared. */
+/* 4-bit tensors are contiguous: their copy in host memory is one of bytes, with the spare nibble cleared. */
 static void copy_4bit(const struct clq_operand *in, const struct clq_operand *out)
 {
     memcpy(out->data, in->data, (size_t)(in->count / 2));
     if (in->count % 2) out->data[in->count / 2] = in->data[in->count / 2] & 15;
 }
 
-clq_status clq_convert(clq_context *context, const clq_tensor *src, const clq_tensor *dst)
+static clq_status prepare(const struct clq_call *call, struct clq_task *task, const clq_tensor *src, const clq_tensor *dst)
 {
-    const struct clq_call self = {context, "clq_convert"}, *call = &self;
     struct clq_operand in, out;
-    struct clq_op op;
+    struct clq_op *op;
+    bool identical;
 
-    CLQ_TRY(clq_check_call(call));
     CLQ_TRY(clq_check_tensor(call, "src", src, CLQ_DTYPES_ALL, &in));
     CLQ_TRY(clq_check_tensor(call, "dst", dst, CLQ_DTYPES_ALL, &out));
     if (src->dtype != dst->dtype) {
@@ -40,20 +40,25 @@ clq_status clq_convert(clq_context *context, const clq_tensor *src, const clq_te
     }
     CLQ_TRY(clq_check_same_shape(call, &in, &out));
     CLQ_TRY(clq_check_output(call, &out));
-    if (!is_identical(&in, &out))
-        CLQ_TRY(clq_check_disjoint(call, &out, &in));
-    else if (src->dtype == dst->dtype)
-        return CLQ_OK;
-    if (in.count == 0) return CLQ_OK;
-    if (clq_is_4bit(src->dtype)) {
+    identical = is_identical(&in, &out);
+    if (!identical) CLQ_TRY(clq_check_disjoint(call, &out, &in));
+    if (in.count == 0 || (identical && src->dtype == dst->dtype)) return CLQ_OK;
+    if (clq_is_4bit(src->dtype) && !in.device && !out.device) {
         copy_4bit(&in, &out);
         return CLQ_OK;
     }
-    clq_op_init(&op, CLQ_OP_CONVERT);
-    clq_set_loops(&op, &in, &out, &out, NULL);
-    op.operand[0].dtype = src->dtype;
-    op.operand[0].data = in.data;
-    op.operand[1].dtype = dst->dtype;
-    op.operand[1].data = out.data;
-    return clq_run(context, &op);
+    op = clq_task_op(task, CLQ_OP_CONVERT);
+    clq_set_loops(op, &in, &out, &out, NULL);
+    clq_op_set_operand(op, 0, &in);
+    clq_op_set_operand(op, 1, &out);
+    op->in_place = identical;
+    return CLQ_OK;
+}
+
+clq_status clq_convert(clq_context *context, const clq_tensor *src, const clq_tensor *dst)
+{
+    const struct clq_call self = {context, "clq_convert"}, *call = &self;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare(call, task, src, dst));
 }

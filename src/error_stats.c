@@ -2,9 +2,11 @@
 /* clq_compute_error_stats(). */
 #include "config.h"
 
+#include "error_stats.h"
+
 #include "base/fp_mode.h"
 #include "loops.h"
-
+#include "task.h"
 #include <math.h>
 
 #define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
@@ -37,59 +39,51 @@ static void derive(const struct clq_error_sums *sums, int64_t clipped, int64_t e
         stats->cosine = sums->product / (sqrt(sums->squared_x) * sqrt(sums->squared_y));
 }
 
-static clq_status run(const struct clq_call *call, const struct clq_operand *x, const struct clq_operand *q, const struct clq_scheme_info *info,
-                      const struct clq_param *scale, const struct clq_param *zero_point, clq_error_stats *stats)
+void clq_derive_error_stats(const struct clq_op *op, int64_t elements, clq_error_stats *stats)
 {
-    struct clq_op op;
-    clq_fp_mode mode;
-    clq_op_init(&op, CLQ_OP_ERROR_STATS);
-    if (x->count > 0) {
-        clq_set_loops(&op, x, q, clq_is_4bit(q->tensor->dtype) ? q : x, info);
-        op.operand[0].dtype = x->tensor->dtype;
-        op.operand[0].data = x->data;
-        op.operand[1].dtype = q->tensor->dtype;
-        op.operand[1].data = q->data;
-        if (info) {
-            op.param_count = info->param_count;
-            op.scale = scale->data;
-            op.zero_point = zero_point->data;
-            op.fixed_zero_point = info->zero_point;
-            op.qmin = info->qmin;
-            op.qmax = info->qmax;
-            op.reciprocal = info->scheme.quotient == CLQ_RECIPROCAL;
-        }
-        op.counted = true;
-        CLQ_TRY(clq_run(call->context, &op));
-    }
-    mode = clq_fp_mode_enter();
-    derive(&op.sums, op.counts[2], x->count, stats);
+    static const struct clq_error_sums none;
+    const clq_fp_mode mode = clq_fp_mode_enter();
+    derive(op ? &op->sums : &none, op ? op->counts[2] : 0, elements, stats);
     clq_fp_mode_leave(mode);
+}
+
+static clq_status prepare(const struct clq_call *call, struct clq_task *task, const clq_tensor *x, const clq_tensor *q, const clq_qparams *params,
+                          clq_error_stats *stats)
+{
+    const uint32_t q_types = params ? CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32) : CLQ_DTYPES_FLOAT;
+    struct clq_param *const scale = clq_task_param(task, false), *const zero_point = clq_task_param(task, false);
+    struct clq_operand in, quantized;
+    struct clq_scheme_info info;
+    struct clq_op *op;
+
+    if (!stats) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_compute_error_stats: stats is NULL");
+    CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
+    CLQ_TRY(clq_check_tensor(call, "q", q, q_types, &quantized));
+    CLQ_TRY(clq_check_same_shape(call, &in, &quantized));
+    if (params) {
+        CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
+        if (q->dtype != params->scheme.dtype)
+            return FAIL(CLQ_ERROR_DTYPE, "clq_compute_error_stats: q.dtype = %s, must be the scheme's %s", clq_dtype_name(q->dtype),
+                        clq_dtype_name(params->scheme.dtype));
+        CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
+        CLQ_TRY(clq_load_qparams(call, params, &info, scale, zero_point));
+    }
+    task->stats = stats;
+    task->elements = in.count;
+    if (in.count == 0) return CLQ_OK;
+    op = clq_task_op(task, CLQ_OP_ERROR_STATS);
+    clq_set_loops(op, &in, &quantized, clq_is_4bit(q->dtype) ? &quantized : &in, params ? &info : NULL);
+    clq_op_set_operand(op, 0, &in);
+    clq_op_set_operand(op, 1, &quantized);
+    if (params) clq_op_set_qparams(op, &info, scale, zero_point);
+    op->counted = true;
     return CLQ_OK;
 }
 
 clq_status clq_compute_error_stats(clq_context *context, const clq_tensor *x, const clq_tensor *q, const clq_qparams *params, clq_error_stats *stats)
 {
     const struct clq_call self = {context, "clq_compute_error_stats"}, *call = &self;
-    const uint32_t q_types = params ? CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32) : CLQ_DTYPES_FLOAT;
-    struct clq_operand in, quantized;
-    struct clq_scheme_info info;
-    struct clq_param scale, zero_point;
-    clq_status status;
-
-    CLQ_TRY(clq_check_call(call));
-    if (!stats) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_compute_error_stats: stats is NULL");
-    CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
-    CLQ_TRY(clq_check_tensor(call, "q", q, q_types, &quantized));
-    CLQ_TRY(clq_check_same_shape(call, &in, &quantized));
-    if (!params) return run(call, &in, &quantized, NULL, NULL, NULL, stats);
-    CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
-    if (q->dtype != params->scheme.dtype)
-        return FAIL(CLQ_ERROR_DTYPE, "clq_compute_error_stats: q.dtype = %s, must be the scheme's %s", clq_dtype_name(q->dtype),
-                    clq_dtype_name(params->scheme.dtype));
-    CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
-    CLQ_TRY(clq_load_qparams(call, params, &info, &scale, &zero_point));
-    status = run(call, &in, &quantized, &info, &scale, &zero_point, stats);
-    clq_param_free(call, &scale);
-    clq_param_free(call, &zero_point);
-    return status;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare(call, task, x, q, params, stats));
 }

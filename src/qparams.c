@@ -4,8 +4,10 @@
 
 #include "base/alloc.h"
 #include "base/fp_mode.h"
+#include "base/util.h"
 #include "loops.h"
 #include "quant_math.h"
+#include "task.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -44,62 +46,73 @@ clq_status clq_scheme_shape(clq_context *context, const clq_scheme *scheme, cons
     return CLQ_OK;
 }
 
+/* Makes arrays of ranges arguments of an operation. */
+static void set_range(struct clq_op *op, const struct clq_param *lo, const struct clq_param *hi)
+{
+    op->lo = lo->data;
+    op->device[CLQ_ARG_LO] = lo->device;
+    op->hi = hi->data;
+    op->device[CLQ_ARG_HI] = hi->device;
+}
+
+static clq_status zero_param(struct clq_task *task, const struct clq_param *param, int64_t count)
+{
+    const clq_tensor view = {.dtype = CLQ_F32};
+    const struct clq_operand operand = {.tensor = &view, .device = param->device, .data = param->data, .count = count};
+    return clq_task_zero(task, &operand);
+}
+
 /* ------------------------------------------------------------------------------------------------ ranges from data */
 
-static clq_status run_minmax(const struct clq_call *call, const struct clq_operand *x, const struct clq_scheme_info *info, float *lo, float *hi,
-                             int64_t counts[3])
+/* Adds what finds the range of `x` to lo and hi, arrays in memory of the same kind each. */
+static clq_status add_minmax(struct clq_task *task, const struct clq_operand *x, const struct clq_scheme_info *info, const struct clq_param *lo,
+                             const struct clq_param *hi)
 {
-    struct clq_op op;
-    clq_status status;
+    struct clq_op *op;
     if (x->count == 0) {
-        for (int64_t i = 0; i < info->param_count; ++i)
-            lo[i] = hi[i] = 0.0f;
-        return CLQ_OK;
+        CLQ_TRY(zero_param(task, lo, info->param_count));
+        CLQ_TRY(zero_param(task, hi, info->param_count));
+        return task->counts.tensor && task->counts.device ? clq_task_zero(task, &task->counts) : CLQ_OK;
     }
-    clq_op_init(&op, CLQ_OP_MINMAX);
-    clq_set_loops(&op, x, NULL, x, info);
-    op.operand[0].dtype = op.operand[1].dtype = x->tensor->dtype;
-    op.operand[0].data = op.operand[1].data = x->data;
-    op.param_count = info->param_count;
-    op.lo = lo;
-    op.hi = hi;
-    op.counted = true;
-    status = clq_run(call->context, &op);
-    memcpy(counts, op.counts, sizeof op.counts);
-    return status;
+    op = clq_task_op(task, CLQ_OP_MINMAX);
+    clq_set_loops(op, x, NULL, x, info);
+    clq_op_set_operand(op, 0, x);
+    clq_op_set_operand(op, 1, x);
+    op->param_count = info->param_count;
+    set_range(op, lo, hi);
+    op->counted = true;
+    clq_op_set_counts(op, &task->counts);
+    return CLQ_OK;
+}
+
+static clq_status prepare_minmax(const struct clq_call *call, struct clq_task *task, const clq_tensor *x, const clq_scheme *scheme,
+                                 const clq_tensor *lo, const clq_tensor *hi, const clq_tensor *counts)
+{
+    struct clq_param *const low = clq_task_param(task, true), *const high = clq_task_param(task, true);
+    struct clq_operand in;
+    struct clq_scheme_info info;
+
+    if (!scheme) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_minmax: scheme is NULL");
+    CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
+    CLQ_TRY(clq_check_scheme(call, scheme, &info));
+    CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
+    CLQ_TRY(clq_check_param(call, "lo", lo, CLQ_F32, &info, low));
+    CLQ_TRY(clq_check_param(call, "hi", hi, CLQ_F32, &info, high));
+    CLQ_TRY(clq_check_counts(call, counts, &task->counts));
+    CLQ_TRY(check_outputs(call, (const struct clq_operand *[]){&low->operand, &high->operand, &task->counts}, 3,
+                          (const struct clq_operand *[]){&in}, 1));
+    CLQ_TRY(clq_param_room(call, low));
+    CLQ_TRY(clq_param_room(call, high));
+    return add_minmax(task, &in, &info, low, high);
 }
 
 clq_status clq_minmax(clq_context *context, const clq_tensor *x, const clq_scheme *scheme, const clq_tensor *lo, const clq_tensor *hi,
                       const clq_tensor *counts)
 {
     const struct clq_call self = {context, "clq_minmax"}, *call = &self;
-    struct clq_operand in, tally;
-    struct clq_scheme_info info;
-    struct clq_param low, high = {.copy = NULL};
-    int64_t totals[3] = {0, 0, 0};
-    clq_status status;
-
-    CLQ_TRY(clq_check_call(call));
-    if (!scheme) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_minmax: scheme is NULL");
-    CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
-    CLQ_TRY(clq_check_scheme(call, scheme, &info));
-    CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
-    CLQ_TRY(clq_check_param(call, "lo", lo, CLQ_F32, &info, &low));
-    CLQ_TRY(clq_check_param(call, "hi", hi, CLQ_F32, &info, &high));
-    CLQ_TRY(clq_check_counts(call, counts, &tally));
-    CLQ_TRY(check_outputs(call, (const struct clq_operand *[]){&low.operand, &high.operand, &tally}, 3, (const struct clq_operand *[]){&in}, 1));
-
-    status = clq_param_room(call, &low);
-    if (status == CLQ_OK) status = clq_param_room(call, &high);
-    if (status == CLQ_OK) status = run_minmax(call, &in, &info, low.data, high.data, totals);
-    if (status == CLQ_OK) {
-        clq_param_store(&low);
-        clq_param_store(&high);
-        clq_store_counts(&tally, totals);
-    }
-    clq_param_free(call, &low);
-    clq_param_free(call, &high);
-    return status;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare_minmax(call, task, x, scheme, lo, hi, counts));
 }
 
 /* ------------------------------------------------------------------------------------------------ parameters from ranges */
@@ -108,7 +121,6 @@ clq_status clq_minmax(clq_context *context, const clq_tensor *x, const clq_schem
 static clq_status check_targets(const struct clq_call *call, const clq_qparams *params, const struct clq_scheme_info *info,
                                 const struct clq_operand *const *inputs, int n_inputs, struct clq_param *scale, struct clq_param *zero_point)
 {
-    *zero_point = (struct clq_param){.data = NULL};
     CLQ_TRY(clq_check_param(call, "scale", &params->scale, CLQ_F32, info, scale));
     if (params->zero_point.dtype != CLQ_DTYPE_NONE)
         CLQ_TRY(clq_check_param(call, "zero_point", &params->zero_point, CLQ_S32, info, zero_point));
@@ -123,31 +135,23 @@ static clq_status check_derivable(const struct clq_call *call, const clq_scheme 
     return FAIL(CLQ_ERROR_DTYPE, "%s: scheme.dtype = s32, whose scale is given, not derived from a range", call->name);
 }
 
-static clq_status run_qparams(const struct clq_call *call, const struct clq_scheme_info *info, float *lo, float *hi, struct clq_param *scale,
-                              struct clq_param *zero_point)
+static clq_status add_qparams(const struct clq_call *call, struct clq_task *task, const struct clq_scheme_info *info, const struct clq_param *lo,
+                              const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point)
 {
-    struct clq_op op;
-    clq_status status;
+    struct clq_op *op;
     if (info->param_count == 0) return CLQ_OK;
     CLQ_TRY(clq_param_room(call, scale));
-    status = clq_param_room(call, zero_point);
-    if (status == CLQ_OK) {
-        clq_op_init(&op, CLQ_OP_QPARAMS);
-        op.param_count = info->param_count;
-        op.rule = info->rule;
-        op.lo = lo;
-        op.hi = hi;
-        op.scale_out = scale->data;
-        op.zero_point_out = zero_point->data;
-        status = clq_run(call->context, &op);
-    }
-    if (status == CLQ_OK) {
-        clq_param_store(scale);
-        clq_param_store(zero_point);
-    }
-    clq_param_free(call, scale);
-    clq_param_free(call, zero_point);
-    return status;
+    CLQ_TRY(clq_param_room(call, zero_point));
+    op = clq_task_op(task, CLQ_OP_QPARAMS);
+    op->count = op->param_count = info->param_count;
+    op->rule = info->rule;
+    set_range(op, lo, hi);
+    op->scale_out = scale->data;
+    op->device[CLQ_ARG_SCALE_OUT] = scale->device;
+    op->has_zero_point = zero_point->operand.tensor != NULL;
+    op->zero_point_out = zero_point->data;
+    op->device[CLQ_ARG_ZERO_POINT_OUT] = zero_point->device;
+    return CLQ_OK;
 }
 
 /* Bounds below 2^-126 count as 0, here too. Every comparison with NaN is false. */
@@ -168,14 +172,13 @@ static clq_status check_ranges(const struct clq_call *call, const float *lo, con
     return CLQ_OK;
 }
 
-clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, const clq_tensor *hi, const clq_qparams *params)
+static clq_status prepare_from_range(const struct clq_call *call, struct clq_task *task, const clq_tensor *lo, const clq_tensor *hi,
+                                     const clq_qparams *params)
 {
-    const struct clq_call self = {context, "clq_qparams_from_range"}, *call = &self;
+    struct clq_param *const low = clq_task_param(task, false), *const high = clq_task_param(task, false);
+    struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true);
     struct clq_scheme_info info;
-    struct clq_param low, high = {.copy = NULL}, scale, zero_point;
-    clq_status status;
 
-    CLQ_TRY(clq_check_call(call));
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_qparams_from_range: params is NULL");
     CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
     CLQ_TRY(check_derivable(call, &params->scheme));
@@ -189,66 +192,101 @@ clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, co
     }
     if (info.scheme.granularity == CLQ_PER_CHANNEL && info.param_rank != 1)
         return FAIL(CLQ_ERROR_SHAPE, "clq_qparams_from_range: scale.rank = %d, must be 1 per channel", (int)info.param_rank);
-    CLQ_TRY(clq_check_param(call, "lo", lo, CLQ_F32, &info, &low));
-    CLQ_TRY(clq_check_param(call, "hi", hi, CLQ_F32, &info, &high));
-    CLQ_TRY(check_targets(call, params, &info, (const struct clq_operand *[]){&low.operand, &high.operand}, 2, &scale, &zero_point));
+    CLQ_TRY(clq_check_param(call, "lo", lo, CLQ_F32, &info, low));
+    CLQ_TRY(clq_check_param(call, "hi", hi, CLQ_F32, &info, high));
+    CLQ_TRY(check_targets(call, params, &info, (const struct clq_operand *[]){&low->operand, &high->operand}, 2, scale, zero_point));
 
-    status = clq_param_load(call, &low);
-    if (status == CLQ_OK) status = clq_param_load(call, &high);
-    if (status == CLQ_OK) {
+    CLQ_TRY(clq_param_load(call, low));
+    CLQ_TRY(clq_param_load(call, high));
+    if (!low->device && !high->device) {
         const clq_fp_mode mode = clq_fp_mode_enter();
-        status = check_ranges(call, low.data, high.data, info.param_count);
+        const clq_status status = check_ranges(call, low->data, high->data, info.param_count);
         clq_fp_mode_leave(mode);
+        if (status != CLQ_OK) return status;
     }
-    if (status == CLQ_OK) status = run_qparams(call, &info, low.data, high.data, &scale, &zero_point);
-    clq_param_free(call, &low);
-    clq_param_free(call, &high);
-    return status;
+    return add_qparams(call, task, &info, low, high, scale, zero_point);
 }
 
-clq_status clq_choose_qparams(clq_context *context, const clq_tensor *x, const clq_qparams *params)
+clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, const clq_tensor *hi, const clq_qparams *params)
 {
-    const struct clq_call self = {context, "clq_choose_qparams"}, *call = &self;
+    const struct clq_call self = {context, "clq_qparams_from_range"}, *call = &self;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare_from_range(call, task, lo, hi, params));
+}
+
+/* Room for ranges where `x` is. */
+static clq_status make_ranges(const struct clq_call *call, struct clq_task *task, const struct clq_operand *x, int64_t count, struct clq_param *lo,
+                              struct clq_param *hi)
+{
+    const int64_t few = (int64_t)(sizeof task->inline_scratch / sizeof task->inline_scratch[0] / 2);
+    clq_context *context = call->context;
+    float *ranges = task->inline_scratch;
+    *lo = *hi = (struct clq_param){.data = NULL};
+    if (x->device) {
+        CLQ_TRY(context->backend->allocate(context, clq_max_i64(1, 2 * 4 * count), &task->device_scratch));
+        lo->device = hi->device = task->device_scratch;
+        hi->data = (void *)(uintptr_t)(4 * count);
+        return CLQ_OK;
+    }
+    if (count > few) {
+        ranges = task->scratch = clq_alloc(&context->allocator, count, 2 * sizeof *ranges);
+        if (!ranges) return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "clq_choose_qparams: no memory for %lld ranges", (long long)count);
+    }
+    lo->data = ranges;
+    hi->data = ranges + count;
+    return CLQ_OK;
+}
+
+static clq_status prepare_choose(const struct clq_call *call, struct clq_task *task, const clq_tensor *x, const clq_qparams *params)
+{
+    struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true), lo, hi;
     struct clq_operand in;
     struct clq_scheme_info info;
-    struct clq_param scale, zero_point;
-    float inline_ranges[32], *ranges = inline_ranges;
-    int64_t counts[3];
-    clq_status status;
 
-    CLQ_TRY(clq_check_call(call));
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_choose_qparams: params is NULL");
     CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
     CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
     CLQ_TRY(check_derivable(call, &params->scheme));
     CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
-    CLQ_TRY(check_targets(call, params, &info, (const struct clq_operand *[]){&in}, 1, &scale, &zero_point));
+    CLQ_TRY(check_targets(call, params, &info, (const struct clq_operand *[]){&in}, 1, scale, zero_point));
+    CLQ_TRY(make_ranges(call, task, &in, info.param_count, &lo, &hi));
+    CLQ_TRY(add_minmax(task, &in, &info, &lo, &hi));
+    return add_qparams(call, task, &info, &lo, &hi, scale, zero_point);
+}
 
-    if (info.param_count > (int64_t)(sizeof inline_ranges / sizeof inline_ranges[0] / 2)) {
-        ranges = clq_alloc(&context->allocator, info.param_count, 2 * sizeof *ranges);
-        if (!ranges)
-            return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "clq_choose_qparams: no memory for %lld ranges", (long long)info.param_count);
-    }
-    status = run_minmax(call, &in, &info, ranges, ranges + info.param_count, counts);
-    if (status == CLQ_OK) status = run_qparams(call, &info, ranges, ranges + info.param_count, &scale, &zero_point);
-    if (ranges != inline_ranges) clq_dealloc(&context->allocator, ranges);
-    return status;
+clq_status clq_choose_qparams(clq_context *context, const clq_tensor *x, const clq_qparams *params)
+{
+    const struct clq_call self = {context, "clq_choose_qparams"}, *call = &self;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare_choose(call, task, x, params));
+}
+
+/* Values on a device are brought to the host here: this is the call that looks at them. */
+static clq_status check_values(const struct clq_call *call, const clq_tensor *x, const clq_qparams *params, struct clq_param *scale,
+                               struct clq_param *zero_point)
+{
+    struct clq_scheme_info info;
+    int64_t count;
+    CLQ_TRY(clq_check_shape(call, "x", x, &count));
+    CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
+    CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
+    CLQ_TRY(clq_load_qparams(call, params, &info, scale, zero_point));
+    CLQ_TRY(clq_param_fetch(call, scale));
+    CLQ_TRY(clq_param_fetch(call, zero_point));
+    return clq_check_qparams(call, &info, scale, zero_point);
 }
 
 clq_status clq_qparams_check(clq_context *context, const clq_tensor *x, const clq_qparams *params)
 {
     const struct clq_call self = {context, "clq_qparams_check"}, *call = &self;
-    struct clq_scheme_info info;
-    struct clq_param scale, zero_point;
-    int64_t count;
-
+    struct clq_param scale = {.data = NULL}, zero_point = {.data = NULL};
+    clq_status status;
     CLQ_TRY(clq_check_call(call));
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_qparams_check: params is NULL");
-    CLQ_TRY(clq_check_shape(call, "x", x, &count));
-    CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
-    CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
-    CLQ_TRY(clq_load_qparams(call, params, &info, &scale, &zero_point));
-    clq_param_free(call, &scale);
-    clq_param_free(call, &zero_point);
-    return CLQ_OK;
+    status = check_values(call, x, params, &scale, &zero_point);
+    clq_param_free(context, &scale);
+    clq_param_free(context, &zero_point);
+    return status;
 }

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "loops.h"
+#include "task.h"
 
 #define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
 
@@ -20,79 +21,73 @@ static clq_status check(const struct clq_call *call, const clq_qparams *params, 
     return clq_check_disjoint(call, out, in);
 }
 
-static clq_status run(const struct clq_call *call, enum clq_op_kind kind, const struct clq_operand *in, const struct clq_operand *out,
-                      const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point, int64_t counts[3])
+static void set_op(struct clq_op *op, const struct clq_operand *in, const struct clq_operand *out, const struct clq_scheme_info *info,
+                   const struct clq_param *scale, const struct clq_param *zero_point)
 {
-    struct clq_op op;
-    clq_status status;
-    if (in->count == 0) return CLQ_OK;
-    clq_op_init(&op, kind);
-    clq_set_loops(&op, in, out, clq_is_4bit(in->tensor->dtype) ? in : out, info);
-    op.operand[0].dtype = in->tensor->dtype;
-    op.operand[0].data = in->data;
-    op.operand[1].dtype = out->tensor->dtype;
-    op.operand[1].data = out->data;
-    op.param_count = info->param_count;
-    op.scale = scale->data;
-    op.zero_point = zero_point->data;
-    op.fixed_zero_point = info->zero_point;
-    op.qmin = info->qmin;
-    op.qmax = info->qmax;
-    op.reciprocal = info->scheme.quotient == CLQ_RECIPROCAL;
-    op.counted = counts != NULL;
-    status = clq_run(call->context, &op);
-    for (int i = 0; counts && i < 3; ++i)
-        counts[i] = op.counts[i];
-    return status;
+    clq_set_loops(op, in, out, clq_is_4bit(in->tensor->dtype) ? in : out, info);
+    clq_op_set_operand(op, 0, in);
+    clq_op_set_operand(op, 1, out);
+    clq_op_set_qparams(op, info, scale, zero_point);
+}
+
+static clq_status prepare_quantize(const struct clq_call *call, struct clq_task *task, const clq_tensor *x, const clq_qparams *params,
+                                   const clq_tensor *q, const clq_tensor *counts)
+{
+    struct clq_param *const scale = clq_task_param(task, false), *const zero_point = clq_task_param(task, false);
+    struct clq_operand in, out;
+    struct clq_scheme_info info;
+    struct clq_op *op;
+
+    if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_quantize: params is NULL");
+    CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
+    CLQ_TRY(clq_check_tensor(call, "q", q, CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32), &out));
+    CLQ_TRY(clq_check_counts(call, counts, &task->counts));
+    CLQ_TRY(check(call, params, &in, &out, &out, &info));
+    CLQ_TRY(clq_check_disjoint(call, &task->counts, &in));
+    CLQ_TRY(clq_check_disjoint(call, &task->counts, &out));
+    CLQ_TRY(clq_load_qparams(call, params, &info, scale, zero_point));
+    CLQ_TRY(clq_check_disjoint(call, &out, &scale->operand));
+    CLQ_TRY(clq_check_disjoint(call, &out, &zero_point->operand));
+    CLQ_TRY(clq_check_disjoint(call, &task->counts, &scale->operand));
+    CLQ_TRY(clq_check_disjoint(call, &task->counts, &zero_point->operand));
+    if (in.count == 0) return counts && task->counts.device ? clq_task_zero(task, &task->counts) : CLQ_OK;
+    op = clq_task_op(task, CLQ_OP_QUANTIZE);
+    set_op(op, &in, &out, &info, scale, zero_point);
+    op->counted = counts != NULL;
+    clq_op_set_counts(op, &task->counts);
+    return CLQ_OK;
 }
 
 clq_status clq_quantize(clq_context *context, const clq_tensor *x, const clq_qparams *params, const clq_tensor *q, const clq_tensor *counts)
 {
     const struct clq_call self = {context, "clq_quantize"}, *call = &self;
-    struct clq_operand in, out, tally;
-    struct clq_scheme_info info;
-    struct clq_param scale, zero_point;
-    int64_t totals[3] = {0, 0, 0};
-    clq_status status;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare_quantize(call, task, x, params, q, counts));
+}
 
-    CLQ_TRY(clq_check_call(call));
-    if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_quantize: params is NULL");
-    CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
-    CLQ_TRY(clq_check_tensor(call, "q", q, CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32), &out));
-    CLQ_TRY(clq_check_counts(call, counts, &tally));
-    CLQ_TRY(check(call, params, &in, &out, &out, &info));
-    CLQ_TRY(clq_check_disjoint(call, &tally, &in));
-    CLQ_TRY(clq_check_disjoint(call, &tally, &out));
-    CLQ_TRY(clq_load_qparams(call, params, &info, &scale, &zero_point));
-    status = clq_check_disjoint(call, &out, &scale.operand);
-    if (status == CLQ_OK) status = clq_check_disjoint(call, &out, &zero_point.operand);
-    if (status == CLQ_OK) status = clq_check_disjoint(call, &tally, &scale.operand);
-    if (status == CLQ_OK) status = clq_check_disjoint(call, &tally, &zero_point.operand);
-    if (status == CLQ_OK) status = run(call, CLQ_OP_QUANTIZE, &in, &out, &info, &scale, &zero_point, counts ? totals : NULL);
-    if (status == CLQ_OK) clq_store_counts(&tally, totals);
-    clq_param_free(call, &scale);
-    clq_param_free(call, &zero_point);
-    return status;
+static clq_status prepare_dequantize(const struct clq_call *call, struct clq_task *task, const clq_tensor *q, const clq_qparams *params,
+                                     const clq_tensor *y)
+{
+    struct clq_param *const scale = clq_task_param(task, false), *const zero_point = clq_task_param(task, false);
+    struct clq_operand in, out;
+    struct clq_scheme_info info;
+
+    if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_dequantize: params is NULL");
+    CLQ_TRY(clq_check_tensor(call, "q", q, CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32), &in));
+    CLQ_TRY(clq_check_tensor(call, "y", y, CLQ_DTYPES_FLOAT, &out));
+    CLQ_TRY(check(call, params, &in, &out, &in, &info));
+    CLQ_TRY(clq_load_qparams(call, params, &info, scale, zero_point));
+    CLQ_TRY(clq_check_disjoint(call, &out, &scale->operand));
+    CLQ_TRY(clq_check_disjoint(call, &out, &zero_point->operand));
+    if (in.count > 0) set_op(clq_task_op(task, CLQ_OP_DEQUANTIZE), &in, &out, &info, scale, zero_point);
+    return CLQ_OK;
 }
 
 clq_status clq_dequantize(clq_context *context, const clq_tensor *q, const clq_qparams *params, const clq_tensor *y)
 {
     const struct clq_call self = {context, "clq_dequantize"}, *call = &self;
-    struct clq_operand in, out;
-    struct clq_scheme_info info;
-    struct clq_param scale, zero_point;
-    clq_status status;
-
-    CLQ_TRY(clq_check_call(call));
-    if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_dequantize: params is NULL");
-    CLQ_TRY(clq_check_tensor(call, "q", q, CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32), &in));
-    CLQ_TRY(clq_check_tensor(call, "y", y, CLQ_DTYPES_FLOAT, &out));
-    CLQ_TRY(check(call, params, &in, &out, &in, &info));
-    CLQ_TRY(clq_load_qparams(call, params, &info, &scale, &zero_point));
-    status = clq_check_disjoint(call, &out, &scale.operand);
-    if (status == CLQ_OK) status = clq_check_disjoint(call, &out, &zero_point.operand);
-    if (status == CLQ_OK) status = run(call, CLQ_OP_DEQUANTIZE, &in, &out, &info, &scale, &zero_point, NULL);
-    clq_param_free(call, &scale);
-    clq_param_free(call, &zero_point);
-    return status;
+    struct clq_task local, *task;
+    CLQ_TRY(clq_task_begin(call, &local, &task));
+    return clq_task_end(call, task, prepare_dequantize(call, task, q, params, y));
 }

@@ -4,13 +4,20 @@
 
 #include "run.h"
 
-#include "context.h"
+#include "base/alloc.h"
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
-/* Best first; the CPU last, as it takes everything. */
-static const struct clq_backend *const backends[] = {&clq_backend_cpu};
+/* Best first; the CPU last, as it takes everything in host memory. */
+static const struct clq_backend *const backends[] = {
+#ifdef CLQ_WITH_OPENCL
+    &clq_backend_opencl,
+#endif
+    &clq_backend_cpu,
+};
 #define BACKENDS (int32_t)(sizeof backends / sizeof backends[0])
+
+/* ------------------------------------------------------------------------------------------------ when a context is created */
 
 /* "opencl" or "opencl:N". */
 static bool names_opencl(const char *device)
@@ -20,22 +27,85 @@ static bool names_opencl(const char *device)
     return *device == '\0' || (*device == ':' && device[1] != '\0' && device[1 + strspn(device + 1, "0123456789")] == '\0');
 }
 
-clq_status clq_choose_backend(clq_context *context, const char *device, const char *source)
+clq_status clq_choose_backend(clq_context *context, const clq_context_options *options, const struct clq_option_sources *sources,
+                              const void *foreign)
 {
-    for (int32_t i = 0; i < BACKENDS; ++i)
-        if (!device || strcmp(device, backends[i]->name) == 0) {
-            context->backend = backends[i];
-            return CLQ_OK;
-        }
-    if (names_opencl(device))
-        return clq_fail(context, CLQ_ERROR_NO_DEVICE, "clq_context_create: %s = \"%s\", but this version runs on the CPU only", source, device);
-    return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: %s = \"%s\", must be cpu, opencl or opencl:N", source, device);
+    const char *device = options->device;
+    const bool named = foreign || (device && names_opencl(device));
+    if (!named && device && strcmp(device, "cpu") != 0)
+        return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: %s = \"%s\", must be cpu, opencl or opencl:N", sources->device, device);
+    context->backend = &clq_backend_cpu;
+    CLQ_TRY(clq_backend_cpu.create(context, options, sources, NULL));
+    if (device && !named) return CLQ_OK;
+#ifdef CLQ_WITH_OPENCL
+    CLQ_TRY(clq_backend_opencl.create(context, options, sources, foreign));
+    if (context->opencl_state) context->backend = &clq_backend_opencl;
+    context->no_fallback = options->no_fallback != 0;
+    context->host_tensors = options->host_tensors;
+    if (context->host_tensors == CLQ_HOST_TENSORS_AUTO) context->host_tensors = named ? CLQ_HOST_TENSORS_DEVICE : CLQ_HOST_TENSORS_CPU;
+#else
+    if (named)
+        return clq_fail(context, CLQ_ERROR_NO_DEVICE, "clq_context_create: %s = \"%s\", but this build has no OpenCL", sources->device, device);
+#endif
+    return CLQ_OK;
 }
 
-clq_status clq_run(clq_context *context, struct clq_op *op)
+void clq_free_backends(clq_context *context)
 {
-    return context->backend->run(context, op);
+    for (int32_t i = 0; i < BACKENDS; ++i)
+        backends[i]->destroy(context);
 }
+
+/* ------------------------------------------------------------------------------------------------ when an operation is run */
+
+static clq_status run_on(clq_context *context, const struct clq_backend *backend, struct clq_op *const *ops, int64_t n)
+{
+    context->ran_on = backend->name;
+    return backend->run(context, ops, n);
+}
+
+/* The device takes what is on it, and of the rest what it is to take. */
+static bool is_for_device(const clq_context *context, const struct clq_op *op)
+{
+    return clq_op_is_on_device(op) || (context->host_tensors == CLQ_HOST_TENSORS_DEVICE && context->backend->supports(context, op));
+}
+
+/* Operations that are in host memory alone can be run again: their inputs are intact. */
+static clq_status fall_back(clq_context *context, clq_status status, struct clq_op *const *ops, int64_t n)
+{
+    for (int64_t i = 0; i < n; ++i)
+        if (context->no_fallback || clq_op_is_on_device(ops[i])) return status;
+    clq_log(context, CLQ_LOG_WARNING, "the device failed, so the CPU takes over: %s", context->error_text);
+    for (int64_t i = 0; i < n; ++i) {
+        memset(ops[i]->counts, 0, sizeof ops[i]->counts);
+        ops[i]->sums = (struct clq_error_sums){0};
+    }
+    return run_on(context, &clq_backend_cpu, ops, n);
+}
+
+clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n)
+{
+    struct clq_op *one[1], **list = one;
+    int64_t first_cpu = 0;
+    clq_status status = CLQ_OK;
+    if (context->backend == &clq_backend_cpu) return run_on(context, &clq_backend_cpu, ops, n);
+    if (n > 1) list = clq_alloc(&context->allocator, n, sizeof *list);
+    if (!list) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld operations", (long long)n);
+    /* Those for the device first, then those for the CPU. */
+    for (int64_t i = 0; i < n; ++i)
+        if (is_for_device(context, ops[i])) list[first_cpu++] = ops[i];
+    for (int64_t i = 0, k = first_cpu; i < n; ++i)
+        if (!is_for_device(context, ops[i])) list[k++] = ops[i];
+    if (first_cpu > 0) {
+        status = run_on(context, context->backend, list, first_cpu);
+        if (status != CLQ_OK) status = fall_back(context, status, list, first_cpu);
+    }
+    if (status == CLQ_OK && first_cpu < n) status = run_on(context, &clq_backend_cpu, list + first_cpu, n - first_cpu);
+    if (list != one) clq_dealloc(&context->allocator, list);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ what there is */
 
 clq_status clq_context_info(const clq_context *context, clq_device_info *info)
 {
@@ -50,25 +120,27 @@ clq_status clq_context_info(const clq_context *context, clq_device_info *info)
 clq_status clq_devices_list(clq_device_info *infos, int32_t capacity, int32_t *count)
 {
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
+    clq_device_info chosen = {.chosen = 0};
     char error_text[sizeof infos->reason];
     clq_context *context;
+    int32_t n = 0;
 
     if (!count || capacity < 0 || (capacity > 0 && !infos)) return CLQ_ERROR_INVALID_ARGUMENT;
     /* What would be used is found by doing it. */
     options.error_text = error_text;
     options.error_text_bytes = sizeof error_text;
-    clq_context_create(&options, &context);
-    for (int32_t i = 0; i < BACKENDS && i < capacity; ++i) {
-        const bool chosen = context && context->backend == backends[i];
-        memset(&infos[i], 0, sizeof infos[i]);
-        backends[i]->describe(chosen ? context : NULL, &infos[i]);
-        infos[i].chosen = chosen;
-        if (chosen)
+    if (clq_context_create(&options, &context) == CLQ_OK) clq_context_info(context, &chosen);
+    for (int32_t i = 0; i < BACKENDS; ++i)
+        n += backends[i]->list(context, n < capacity ? infos + n : NULL, n < capacity ? capacity - n : 0);
+    for (int32_t i = 0; i < n && i < capacity; ++i) {
+        infos[i].chosen = strcmp(infos[i].id, chosen.id) == 0;
+        if (infos[i].reason[0]) continue; /* it cannot be used */
+        if (infos[i].chosen)
             snprintf(infos[i].reason, sizeof infos[i].reason, "the best device there is");
         else
             snprintf(infos[i].reason, sizeof infos[i].reason, "%s", context ? "another device is better" : error_text);
     }
     clq_context_free(context);
-    *count = BACKENDS;
+    *count = n;
     return CLQ_OK;
 }

@@ -2,11 +2,12 @@
 /* Checks of schemes and of the scales and zero points that go with them. */
 #include "config.h"
 
-#include "scheme.h"
+#include "task.h"
 
 #include "base/alloc.h"
 #include "base/fp_mode.h"
 #include "base/util.h"
+#include "loops.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -121,7 +122,6 @@ clq_status clq_fit_scheme(const struct clq_call *call, const clq_tensor *x, cons
 clq_status clq_check_param(const struct clq_call *call, const char *name, const clq_tensor *tensor, clq_dtype dtype,
                            const struct clq_scheme_info *info, struct clq_param *param)
 {
-    param->data = param->copy = NULL;
     CLQ_TRY(clq_check_tensor(call, name, tensor, CLQ_DTYPES(dtype), &param->operand));
     if (info->scheme.granularity == CLQ_PER_TENSOR && tensor->rank == 1 && tensor->shape[0] == 1) return CLQ_OK;
     if (tensor->rank != info->param_rank)
@@ -150,12 +150,40 @@ static void copy_values(const struct clq_operand *operand, char *array, bool to_
     }
 }
 
+/* As room in host memory, on the device. */
+static clq_status make_device_copy(const struct clq_call *call, struct clq_param *param)
+{
+    const struct clq_backend *backend = call->context->backend;
+    CLQ_TRY(backend->allocate(call->context, 4 * param->operand.count, &param->device_copy));
+    param->device = param->device_copy;
+    param->data = NULL;
+    return CLQ_OK;
+}
+
+/* Copies between the view and the contiguous copy of it that is on the device. */
+static clq_status copy_on_device(clq_context *context, const struct clq_param *param, bool to_array)
+{
+    const clq_tensor *tensor = param->operand.tensor;
+    clq_tensor dense = clq_tensor_host(tensor->dtype, NULL, tensor->rank, tensor->shape);
+    struct clq_operand array = {.tensor = &dense, .device = param->device, .data = param->data, .count = param->operand.count, .contiguous = true};
+    const struct clq_operand *in = to_array ? &param->operand : &array, *out = to_array ? &array : &param->operand;
+    struct clq_op op, *ops = &op;
+    clq_op_init(&op, CLQ_OP_CONVERT);
+    clq_set_loops(&op, in, out, out, NULL);
+    clq_op_set_operand(&op, 0, in);
+    clq_op_set_operand(&op, 1, out);
+    return clq_run(context, &ops, 1);
+}
+
 clq_status clq_param_room(const struct clq_call *call, struct clq_param *param)
 {
     const struct clq_operand *operand = &param->operand;
     if (!operand->tensor) return CLQ_OK;
-    if (operand->contiguous && (uintptr_t)operand->data % 4 == 0) {
+    param->device = operand->device;
+    if (operand->contiguous && (operand->device || (uintptr_t)operand->data % 4 == 0)) {
         param->data = operand->data;
+    } else if (operand->device) {
+        return make_device_copy(call, param);
     } else if (operand->count == 1) {
         param->data = &param->inline_value;
     } else {
@@ -166,22 +194,60 @@ clq_status clq_param_room(const struct clq_call *call, struct clq_param *param)
     return CLQ_OK;
 }
 
+static bool is_view_itself(const struct clq_param *param)
+{
+    return param->device == param->operand.device && param->data == param->operand.data;
+}
+
 clq_status clq_param_load(const struct clq_call *call, struct clq_param *param)
 {
     CLQ_TRY(clq_param_room(call, param));
-    if (param->operand.tensor && param->data != param->operand.data) copy_values(&param->operand, param->data, true);
+    if (!param->operand.tensor || param->operand.count == 0 || is_view_itself(param)) return CLQ_OK;
+    if (param->device) return copy_on_device(call->context, param, true);
+    copy_values(&param->operand, param->data, true);
     return CLQ_OK;
 }
 
-void clq_param_store(struct clq_param *param)
+clq_status clq_param_store(clq_context *context, struct clq_param *param)
 {
-    if (param->operand.tensor && param->data != param->operand.data) copy_values(&param->operand, param->data, false);
+    if (!param->operand.tensor || param->operand.count == 0 || is_view_itself(param)) return CLQ_OK;
+    if (param->device) return copy_on_device(context, param, false);
+    copy_values(&param->operand, param->data, false);
+    return CLQ_OK;
 }
 
-void clq_param_free(const struct clq_call *call, struct clq_param *param)
+void clq_param_free(clq_context *context, struct clq_param *param)
 {
-    clq_dealloc(&call->context->allocator, param->copy);
+    clq_dealloc(&context->allocator, param->copy);
     param->copy = NULL;
+    if (param->device_copy) context->backend->release(param->device_copy);
+    param->device_copy = NULL;
+}
+
+clq_status clq_param_fetch(const struct clq_call *call, struct clq_param *param)
+{
+    struct clq_operand from = param->operand, to = param->operand;
+    clq_tensor dense;
+    struct clq_op op, *ops = &op;
+    if (!param->operand.tensor || !param->device || from.count == 0) return CLQ_OK;
+    param->copy = clq_alloc(&call->context->allocator, from.count, 4);
+    if (!param->copy)
+        return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for a copy of %s, %lld values", call->name, from.name, (long long)from.count);
+    dense = clq_tensor_host(from.tensor->dtype, NULL, from.tensor->rank, from.tensor->shape);
+    from.device = param->device;
+    from.data = param->data;
+    to.device = NULL;
+    to.data = param->copy;
+    from.tensor = to.tensor = &dense;
+    from.contiguous = to.contiguous = true;
+    clq_op_init(&op, CLQ_OP_CONVERT);
+    clq_set_loops(&op, &from, &to, &to, NULL);
+    clq_op_set_operand(&op, 0, &from);
+    clq_op_set_operand(&op, 1, &to);
+    CLQ_TRY(clq_run(call->context, &ops, 1));
+    param->device = NULL;
+    param->data = param->copy;
+    return CLQ_OK;
 }
 
 /* Writes "scale[2][0]" for the parameter number `at`. */
@@ -237,36 +303,39 @@ static clq_status check_zero_points(const struct clq_call *call, const struct cl
     return CLQ_OK;
 }
 
-static clq_status load_zero_point(const struct clq_call *call, const clq_tensor *tensor, const struct clq_scheme_info *info, struct clq_param *param)
+/* What a zero point may be. */
+static void get_bounds(const struct clq_scheme_info *info, int32_t *least, int32_t *greatest)
 {
-    const int32_t least = info->fixed_zero_point ? info->zero_point : info->qmin;
-    const int32_t greatest = info->fixed_zero_point ? info->zero_point : info->qmax;
-    if (tensor->dtype == CLQ_DTYPE_NONE) {
-        *param = (struct clq_param){.data = NULL};
-        if (info->zero_point < least || info->zero_point > greatest)
-            return FAIL(CLQ_ERROR_PARAMETER, "%s: zero_point is absent, which means 0, must be %d to %d", call->name, (int)least, (int)greatest);
-        return CLQ_OK;
+    *least = info->fixed_zero_point ? info->zero_point : info->qmin;
+    *greatest = info->fixed_zero_point ? info->zero_point : info->qmax;
+}
+
+clq_status clq_check_qparams(const struct clq_call *call, const struct clq_scheme_info *info, const struct clq_param *scale,
+                             const struct clq_param *zero_point)
+{
+    int32_t least, greatest;
+    if (!scale->device) {
+        const clq_fp_mode mode = clq_fp_mode_enter(); /* an error text may hold a NaN */
+        const clq_status status = check_scales(call, scale);
+        clq_fp_mode_leave(mode);
+        if (status != CLQ_OK) return status;
     }
-    CLQ_TRY(clq_check_param(call, "zero_point", tensor, CLQ_S32, info, param));
-    CLQ_TRY(clq_param_load(call, param));
-    return check_zero_points(call, param, least, greatest);
+    get_bounds(info, &least, &greatest);
+    return zero_point->operand.tensor && !zero_point->device ? check_zero_points(call, zero_point, least, greatest) : CLQ_OK;
 }
 
 clq_status clq_load_qparams(const struct clq_call *call, const clq_qparams *params, const struct clq_scheme_info *info, struct clq_param *scale,
                             struct clq_param *zero_point)
 {
-    clq_fp_mode mode;
-    clq_status status;
-    zero_point->copy = NULL;
+    int32_t least, greatest;
+    get_bounds(info, &least, &greatest);
     CLQ_TRY(clq_check_param(call, "scale", &params->scale, CLQ_F32, info, scale));
-    CLQ_TRY(clq_param_load(call, scale));
-    mode = clq_fp_mode_enter(); /* an error text may hold a NaN */
-    status = check_scales(call, scale);
-    clq_fp_mode_leave(mode);
-    if (status == CLQ_OK) status = load_zero_point(call, &params->zero_point, info, zero_point);
-    if (status != CLQ_OK) {
-        clq_param_free(call, scale);
-        clq_param_free(call, zero_point);
+    if (params->zero_point.dtype != CLQ_DTYPE_NONE) {
+        CLQ_TRY(clq_check_param(call, "zero_point", &params->zero_point, CLQ_S32, info, zero_point));
+    } else if (info->zero_point < least || info->zero_point > greatest) {
+        return FAIL(CLQ_ERROR_PARAMETER, "%s: zero_point is absent, which means 0, must be %d to %d", call->name, (int)least, (int)greatest);
     }
-    return status;
+    CLQ_TRY(clq_param_load(call, scale));
+    CLQ_TRY(clq_param_load(call, zero_point));
+    return clq_check_qparams(call, info, scale, zero_point);
 }

@@ -28,6 +28,8 @@ const char *clq_status_name(clq_status status)
     case CLQ_ERROR_ROUNDING: return "CLQ_ERROR_ROUNDING";
     case CLQ_ERROR_IO: return "CLQ_ERROR_IO";
     case CLQ_ERROR_FORMAT: return "CLQ_ERROR_FORMAT";
+    case CLQ_ERROR_DEVICE: return "CLQ_ERROR_DEVICE";
+    case CLQ_ERROR_FORKED: return "CLQ_ERROR_FORKED";
     }
     return "unknown status";
 }

@@ -30,23 +30,33 @@ clq_tensor clq_tensor_buffer(clq_dtype dtype, clq_buffer *buffer, int64_t offset
     return make_view(dtype, CLQ_MEMORY_BUFFER, buffer, offset, rank, shape);
 }
 
+static clq_status allocate(clq_context *context, clq_buffer *buffer)
+{
+    if (context->backend->allocate) return context->backend->allocate(context, buffer->size_bytes, &buffer->memory);
+    buffer->data = clq_alloc(&context->allocator, buffer->size_bytes, 1);
+    return buffer->data ? CLQ_OK : CLQ_ERROR_OUT_OF_MEMORY;
+}
+
 clq_status clq_buffer_create(clq_context *context, int64_t size_bytes, clq_buffer **buffer)
 {
+    const struct clq_call call = {context, "clq_buffer_create"};
+    clq_status status = CLQ_ERROR_OUT_OF_MEMORY;
     clq_buffer *made;
     if (buffer) *buffer = NULL;
-    if (!context) return CLQ_ERROR_INVALID_ARGUMENT;
+    CLQ_TRY(clq_check_call(&call));
     if (!buffer) return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_buffer_create: buffer is NULL");
     if (size_bytes < 1)
         return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_buffer_create: size_bytes = %lld, at least 1", (long long)size_bytes);
     made = clq_alloc(&context->allocator, 1, sizeof *made);
     if (made) {
-        made->allocator = context->allocator;
-        made->size_bytes = size_bytes;
-        made->data = clq_alloc(&context->allocator, size_bytes, 1);
+        *made = (struct clq_buffer){.allocator = context->allocator, .size_bytes = size_bytes, .backend = context->backend};
+        status = allocate(context, made);
     }
-    if (!made || !made->data) {
+    if (status != CLQ_OK) {
         clq_dealloc(&context->allocator, made);
-        return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_buffer_create: no memory for size_bytes = %lld", (long long)size_bytes);
+        return status == CLQ_ERROR_OUT_OF_MEMORY
+                   ? clq_fail(context, status, "clq_buffer_create: no memory for size_bytes = %lld", (long long)size_bytes)
+                   : status;
     }
     *buffer = made;
     return CLQ_OK;
@@ -57,6 +67,7 @@ void clq_buffer_free(clq_buffer *buffer)
     clq_allocator allocator;
     if (!buffer) return;
     allocator = buffer->allocator; /* the copy goes with the buffer */
+    if (buffer->memory) buffer->backend->release(buffer->memory);
     clq_dealloc(&allocator, buffer->data);
     clq_dealloc(&allocator, buffer);
 }

@@ -4,9 +4,11 @@
 
 #include "validate.h"
 
+#include "backend.h"
 #include "base/util.h"
 #include "buffer.h"
 #include <string.h>
+#include <unistd.h>
 
 #define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
 
@@ -15,6 +17,8 @@ clq_status clq_check_call(const struct clq_call *call)
     if (!call->context) return CLQ_ERROR_INVALID_ARGUMENT;
     if (!clq_rounding_is_nearest())
         return FAIL(CLQ_ERROR_ROUNDING, "%s: the calling thread's rounding mode is not to nearest", call->name);
+    if (call->context->opencl_state && getpid() != call->context->threads.pid)
+        return FAIL(CLQ_ERROR_FORKED, "%s: the context belongs to the parent process, and OpenCL does not survive a fork", call->name);
     return CLQ_OK;
 }
 
@@ -63,37 +67,53 @@ static bool is_contiguous(const clq_tensor *tensor)
     return true;
 }
 
+/* Where a view's memory begins, and its size if that is known: that of a buffer. */
+static clq_status find_memory(const struct clq_call *call, const char *name, const clq_tensor *tensor, struct clq_operand *operand, uintptr_t *base,
+                              int64_t *size_bytes)
+{
+    const struct clq_backend *backend = call->context->backend;
+    const clq_buffer *buffer = tensor->memory == CLQ_MEMORY_BUFFER ? tensor->data : NULL;
+    clq_status status = CLQ_ERROR_CONTEXT;
+    *base = (uintptr_t)tensor->data;
+    if (tensor->memory == CLQ_MEMORY_HOST) return CLQ_OK;
+    if (buffer && buffer->backend == backend && !buffer->memory) {
+        *base = (uintptr_t)buffer->data;
+        *size_bytes = buffer->size_bytes;
+        return CLQ_OK;
+    }
+    *base = 0;
+    operand->device = buffer ? buffer->memory : tensor->data;
+    if (operand->device && backend->find_memory && (!buffer || buffer->backend == backend))
+        status = backend->find_memory(call->context, operand->device, size_bytes);
+    if (status == CLQ_OK) return CLQ_OK;
+    return FAIL(status, "%s: %s lies in %s that this context, on %s, cannot reach", call->name, name, buffer ? "a buffer" : "OpenCL memory",
+                backend->name);
+}
+
 /* Bits at which an element starts and ends, checked against what memory there is; the address of the element with all indices 0. */
 static clq_status resolve_memory(const struct clq_call *call, const char *name, const clq_tensor *tensor, struct clq_operand *operand)
 {
     const int64_t bits = clq_dtype_bits(tensor->dtype);
-    int64_t least, greatest, first, last, memory_bytes = INT64_MAX;
+    int64_t least, greatest, first, last, memory_bytes = -1;
     uintptr_t base;
 
-    if (tensor->memory != CLQ_MEMORY_HOST && tensor->memory != CLQ_MEMORY_BUFFER)
-        return FAIL(CLQ_ERROR_CONTEXT, "%s: %s.memory = %d, not memory that the CPU reaches", call->name, name, (int)tensor->memory);
-    if (tensor->memory == CLQ_MEMORY_BUFFER && !tensor->data)
-        return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: %s.data is NULL, must be a buffer", call->name, name);
+    if ((uint32_t)tensor->memory > CLQ_MEMORY_OPENCL)
+        return FAIL(CLQ_ERROR_CONTEXT, "%s: %s.memory = %d, no kind of memory", call->name, name, (int)tensor->memory);
+    if (!tensor->data && (tensor->memory != CLQ_MEMORY_HOST || operand->count > 0))
+        return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: %s.data is NULL", call->name, name);
+    CLQ_TRY(find_memory(call, name, tensor, operand, &base, &memory_bytes));
     if (operand->count == 0) return CLQ_OK;
-    if (!tensor->data) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: %s.data is NULL", call->name, name);
     if (!reach(operand, &least, &greatest) || !clq_add_i64(tensor->offset, least, &first) || !clq_add_i64(tensor->offset, greatest, &last) ||
         !clq_mul_i64(first, bits, &first) || !clq_add_i64(last, 1, &last) || !clq_mul_i64(last, bits, &last))
         return FAIL(CLQ_ERROR_OVERFLOW, "%s: %s.strides and offset reach past 2^63 bits", call->name, name);
     first /= 8;            /* bytes; a 4-bit view starts on one */
     last = last / 8 + (last % 8 > 0);
-    if (tensor->memory == CLQ_MEMORY_BUFFER) {
-        const clq_buffer *buffer = tensor->data;
-        memory_bytes = buffer->size_bytes;
-        base = (uintptr_t)buffer->data;
-        if (first < 0 || last > memory_bytes)
-            return FAIL(CLQ_ERROR_SHAPE, "%s: %s covers bytes %lld to %lld of a buffer of %lld", call->name, name, (long long)first,
-                        (long long)last, (long long)memory_bytes);
-    } else {
-        base = (uintptr_t)tensor->data;
-        if ((first < 0 && base < (uintptr_t)-first) || (last > 0 && base > UINTPTR_MAX - (uintptr_t)last))
-            return FAIL(CLQ_ERROR_OVERFLOW, "%s: %s covers bytes %lld to %lld from its data, past the address space", call->name, name,
-                        (long long)first, (long long)last);
-    }
+    if (memory_bytes >= 0 && (first < 0 || last > memory_bytes))
+        return FAIL(CLQ_ERROR_SHAPE, "%s: %s covers bytes %lld to %lld of a buffer of %lld", call->name, name, (long long)first, (long long)last,
+                    (long long)memory_bytes);
+    if (memory_bytes < 0 && ((first < 0 && base < (uintptr_t)-first) || (last > 0 && base > UINTPTR_MAX - (uintptr_t)last)))
+        return FAIL(CLQ_ERROR_OVERFLOW, "%s: %s covers bytes %lld to %lld from its data, past the address space", call->name, name,
+                    (long long)first, (long long)last);
     operand->data = (char *)(base + (uintptr_t)(tensor->offset * bits / 8));
     operand->begin = base + (uintptr_t)first;
     operand->end = base + (uintptr_t)last;
@@ -196,7 +216,8 @@ static bool is_interleaved(const struct clq_operand *a, const struct clq_operand
 
 clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other)
 {
-    if (!output->tensor || !other->tensor || output->begin >= other->end || other->begin >= output->end) return CLQ_OK;
+    if (!output->tensor || !other->tensor || output->device != other->device) return CLQ_OK;
+    if (output->begin >= other->end || other->begin >= output->end) return CLQ_OK;
     if (is_interleaved(output, other) || is_interleaved(other, output)) return CLQ_OK;
     return FAIL(CLQ_ERROR_OVERLAP, "%s: %s overlaps %s by up to %llu bytes", call->name, output->name, other->name,
                 (unsigned long long)((output->end < other->end ? output->end : other->end) -
@@ -218,5 +239,5 @@ clq_status clq_check_counts(const struct clq_call *call, const clq_tensor *count
 
 void clq_store_counts(const struct clq_operand *operand, const int64_t counts[3])
 {
-    if (operand->tensor) memcpy(operand->data, counts, 3 * sizeof counts[0]);
+    memcpy(operand->data, counts, 3 * sizeof counts[0]);
 }

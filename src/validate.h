@@ -16,9 +16,10 @@ struct clq_call {
 struct clq_operand {
     const clq_tensor *tensor;
     const char *name;  /* "x" */
-    char *data;        /* the element with all indices 0; a 4-bit tensor's first byte */
+    void *device;      /* the device's memory; NULL: host memory */
+    char *data;        /* the element with all indices 0; a 4-bit tensor's first byte. On a device: its offset there in bytes */
     int64_t count;     /* elements */
-    uintptr_t begin, end; /* bytes touched lie in [begin, end); both 0 if there are none */
+    uintptr_t begin, end; /* bytes touched lie in [begin, end), in the terms of `data`; both 0 if there are none */
     bool contiguous;
 };
 
@@ -34,7 +35,7 @@ static inline bool clq_is_4bit(clq_dtype dtype)
     return dtype == CLQ_S4 || dtype == CLQ_U4;
 }
 
-/* The context is not NULL and the thread rounds to nearest. */
+/* The context is not NULL, of this process, and the thread rounds to nearest. */
 clq_status clq_check_call(const struct clq_call *call);
 
 /* Null pointer, dtype, rank, extents, sizes, strides, memory. */
@@ -55,7 +56,7 @@ clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_oper
 /* The optional counts argument: s64 [3], contiguous. `operand->tensor` is NULL if it is absent. */
 clq_status clq_check_counts(const struct clq_call *call, const clq_tensor *counts, struct clq_operand *operand);
 
-/* Stores three counts where `operand` says; nothing if it is absent. */
+/* Stores three counts in host memory, where `operand` says. */
 void clq_store_counts(const struct clq_operand *operand, const int64_t counts[3]);
 
 #endif

@@ -187,8 +187,13 @@ START_TEST(struct_sizes)
     newer.options.struct_size = sizeof(size_t);
     TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL,
                "size of the first field alone");
-    newer.options.struct_size = sizeof(clq_context_options) - 1;
+    newer.options.struct_size = offsetof(clq_context_options, host_tensors) - 1;
     TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_ERROR_INVALID_ARGUMENT && context == NULL, "a byte short");
+    /* The first version's struct ended before host_tensors: what lies behind is not read. */
+    memset(&newer.options.host_tensors, 0xff, sizeof newer.later);
+    newer.options.struct_size = offsetof(clq_context_options, host_tensors);
+    TEST_CHECK(clq_context_create(&newer.options, &context) == CLQ_OK && info_of(context).num_threads == 3, "the first version's");
+    clq_context_free(context);
 }
 END_TEST
 
@@ -376,7 +381,9 @@ START_TEST(names)
     CHECK_STATUS(CLQ_ERROR_ROUNDING);
     CHECK_STATUS(CLQ_ERROR_IO);
     CHECK_STATUS(CLQ_ERROR_FORMAT);
-    TEST_CHECK(strcmp(clq_status_name((clq_status)13), "unknown status") == 0, "13");
+    CHECK_STATUS(CLQ_ERROR_DEVICE);
+    CHECK_STATUS(CLQ_ERROR_FORKED);
+    TEST_CHECK(strcmp(clq_status_name((clq_status)15), "unknown status") == 0, "15");
     TEST_CHECK(strcmp(clq_status_name((clq_status)-1), "unknown status") == 0, "-1");
 
     static const struct {

@@ -59,27 +59,29 @@ static clq_status choose_table(clq_context *context, const char *name, const cha
     return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: %s = \"%s\", must be avx512, avx2, neon or scalar", source, name);
 }
 
-static clq_status create(clq_context *context, const clq_context_options *options, const char *cpu_source)
+static clq_status create(clq_context *context, const clq_context_options *options, const struct clq_option_sources *sources,
+                         const void *foreign)
 {
     const struct clq_cpu_table *table;
     struct clq_cpu_ops *ops;
-    CLQ_TRY(choose_table(context, options->cpu, cpu_source, &table));
+    (void)foreign;
+    CLQ_TRY(choose_table(context, options->cpu, sources->cpu, &table));
     ops = clq_alloc(&context->allocator, 1, sizeof *ops);
     if (!ops) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_context_create: no memory for a table of kernels");
     clq_cpu_ops_merge(table, ops);
-    context->backend_state = ops;
-    clq_log(context, CLQ_LOG_INFO, "running on the CPU with the table %s and up to %d threads", ops->name, (int)context->threads.count);
+    context->cpu_state = ops;
+    clq_log(context, CLQ_LOG_INFO, "on the CPU: the table %s and up to %d threads", ops->name, (int)context->threads.count);
     return CLQ_OK;
 }
 
 static void destroy(clq_context *context)
 {
-    clq_dealloc(&context->allocator, context->backend_state);
+    clq_dealloc(&context->allocator, context->cpu_state);
 }
 
 static void describe(const clq_context *context, clq_device_info *info)
 {
-    const struct clq_cpu_ops *ops = context ? context->backend_state : find_best_table()->ops;
+    const struct clq_cpu_ops *ops = context ? context->cpu_state : find_best_table()->ops;
     size_t n = 0;
     snprintf(info->id, sizeof info->id, "cpu");
     clq_cpu_name(info->name, sizeof info->name);
@@ -93,12 +95,22 @@ static void describe(const clq_context *context, clq_device_info *info)
     info->memory_bytes = (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
 }
 
+static int32_t list(const clq_context *context, clq_device_info *infos, int32_t capacity)
+{
+    if (capacity > 0) {
+        memset(infos, 0, sizeof *infos);
+        describe(context, infos);
+    }
+    return 1;
+}
+
 /* ------------------------------------------------------------------------------------------------ split among threads */
 
 /* An operation cut along one of its loops into parts; what each thread needs. */
 struct job {
     struct clq_op *op;
     const struct clq_cpu_ops *ops;
+    const struct clq_threads *threads;
     int32_t loop;
     int64_t unit; /* parts begin at multiples of it */
     int64_t parts;
@@ -160,9 +172,9 @@ static bool choose_param_loop(struct job *job, int64_t parts)
     return false;
 }
 
-static int64_t count_tasks(const clq_context *context, int64_t elements)
+static int64_t count_tasks(const struct clq_threads *threads, int64_t elements)
 {
-    return clq_max_i64(1, clq_min_i64(context->threads.count, elements / ELEMENTS_PER_TASK));
+    return clq_max_i64(1, clq_min_i64(threads->count, elements / ELEMENTS_PER_TASK));
 }
 
 static void run_part(void *argument, int64_t part)
@@ -179,10 +191,10 @@ static void run_part(void *argument, int64_t part)
             if (walk.counts[i]) __atomic_fetch_add(&op->counts[i], walk.counts[i], __ATOMIC_RELAXED);
 }
 
-static void run_elementwise(clq_context *context, struct job *job)
+static void run_elementwise(struct job *job)
 {
-    choose_loop(job, count_tasks(context, job->op->count));
-    clq_parallel_for(&context->threads, job->parts, run_part, job);
+    choose_loop(job, count_tasks(job->threads, job->op->count));
+    clq_parallel_for(job->threads, job->parts, run_part, job);
 }
 
 static void add_sums(struct clq_error_sums *total, const struct clq_error_sums *part)
@@ -198,11 +210,11 @@ static void add_sums(struct clq_error_sums *total, const struct clq_error_sums *
     total->max_error = fmaxf(total->max_error, part->max_error);
 }
 
-static void run_error_stats(clq_context *context, struct job *job)
+static void run_error_stats(struct job *job)
 {
     choose_loop(job, clq_max_i64(1, clq_min_i64(MAX_PARTS, job->op->count / ELEMENTS_PER_TASK)));
     memset(job->sums, 0, (size_t)job->parts * sizeof job->sums[0]);
-    clq_parallel_for(&context->threads, job->parts, run_part, job);
+    clq_parallel_for(job->threads, job->parts, run_part, job);
     for (int64_t i = 0; i < job->parts; ++i)
         add_sums(&job->op->sums, &job->sums[i]);
 }
@@ -225,15 +237,15 @@ static void finish_range(float *lo, float *hi, int64_t n)
     }
 }
 
-static void run_minmax(clq_context *context, struct job *job)
+static void run_minmax(const clq_allocator *allocator, struct job *job)
 {
     struct clq_op *op = job->op;
-    const int64_t tasks = count_tasks(context, op->count);
+    const int64_t tasks = count_tasks(job->threads, op->count);
     fill_range(op->lo, op->hi, op->param_count);
     if (tasks == 1 || !choose_param_loop(job, tasks)) {
         choose_loop(job, tasks);
         /* Every loop has fewer than `tasks` parameters, so these arrays are small. Without them one part is as good. */
-        if (job->parts > 1) job->part_lo = clq_alloc(&context->allocator, 2 * job->parts * op->param_count, sizeof(float));
+        if (job->parts > 1) job->part_lo = clq_alloc(allocator, 2 * job->parts * op->param_count, sizeof(float));
         if (job->part_lo) {
             job->part_hi = job->part_lo + job->parts * op->param_count;
             fill_range(job->part_lo, job->part_hi, job->parts * op->param_count);
@@ -242,14 +254,14 @@ static void run_minmax(clq_context *context, struct job *job)
             job->parts = 1;
         }
     }
-    clq_parallel_for(&context->threads, job->parts, run_part, job);
+    clq_parallel_for(job->threads, job->parts, run_part, job);
     for (int64_t part = 0; job->part_lo && part < job->parts; ++part)
         for (int64_t p = 0; p < op->param_count; ++p) {
             const float lo = job->part_lo[part * op->param_count + p], hi = job->part_hi[part * op->param_count + p];
             op->lo[p] = lo < op->lo[p] ? lo : op->lo[p];
             op->hi[p] = hi > op->hi[p] ? hi : op->hi[p];
         }
-    clq_dealloc(&context->allocator, job->part_lo);
+    clq_dealloc(allocator, job->part_lo);
     finish_range(op->lo, op->hi, op->param_count);
 }
 
@@ -259,36 +271,92 @@ static void run_qparams_part(void *argument, int64_t part)
     const struct clq_op *op = job->op;
     const int64_t begin = find_border(job, part), n = find_border(job, part + 1) - begin;
     job->ops->qparams_from_range(op->lo + begin, op->hi + begin, n, &op->rule, op->scale_out + begin,
-                                 op->zero_point_out ? op->zero_point_out + begin : NULL);
+                                 op->has_zero_point ? op->zero_point_out + begin : NULL);
 }
 
 /* The parameters are the one loop here. */
-static void run_qparams(clq_context *context, struct job *job)
+static void run_qparams(struct job *job)
 {
     job->op->rank = 1;
     job->op->loops[0] = (struct clq_loop){.extent = job->op->param_count};
     job->unit = 64;
-    job->parts = count_tasks(context, job->op->param_count);
-    clq_parallel_for(&context->threads, job->parts, run_qparams_part, job);
+    job->parts = count_tasks(job->threads, job->op->param_count);
+    clq_parallel_for(job->threads, job->parts, run_qparams_part, job);
 }
 
-static clq_status run(clq_context *context, struct clq_op *op)
+static void run_op(const clq_context *context, const struct clq_threads *threads, struct clq_op *op)
 {
-    const clq_fp_mode mode = clq_fp_mode_enter();
     struct job job; /* its sums are set where they are used */
     memset(&job, 0, offsetof(struct job, sums));
     job.op = op;
-    job.ops = context->backend_state;
+    job.ops = context->cpu_state;
+    job.threads = threads;
     switch (op->kind) {
     case CLQ_OP_CONVERT:
     case CLQ_OP_QUANTIZE:
-    case CLQ_OP_DEQUANTIZE: run_elementwise(context, &job); break;
-    case CLQ_OP_MINMAX: run_minmax(context, &job); break;
-    case CLQ_OP_QPARAMS: run_qparams(context, &job); break;
-    case CLQ_OP_ERROR_STATS: run_error_stats(context, &job); break;
+    case CLQ_OP_DEQUANTIZE: run_elementwise(&job); break;
+    case CLQ_OP_MINMAX: run_minmax(&context->allocator, &job); break;
+    case CLQ_OP_QPARAMS: run_qparams(&job); break;
+    case CLQ_OP_ERROR_STATS: run_error_stats(&job); break;
     }
+}
+
+/* ------------------------------------------------------------------------------------------------ several operations */
+
+/* Operations of a batch, cut into shares of about as many elements. */
+struct batch {
+    const clq_context *context;
+    struct clq_op *const *ops;
+    int64_t n, shares;
+    int64_t small_elements, small_limit; /* operations of fewer elements than the limit are shared out, each to one thread */
+};
+
+/* An operation belongs to the share in which its first element falls. */
+static void run_share(void *argument, int64_t share)
+{
+    const struct batch *batch = argument;
+    const struct clq_threads alone = {.count = 1};
+    const int64_t per_share = clq_ceil_div(batch->small_elements, batch->shares);
+    int64_t at = 0;
+    for (int64_t i = 0; i < batch->n; ++i) {
+        struct clq_op *op = batch->ops[i];
+        if (op->count >= batch->small_limit) continue;
+        if (at / per_share == share) run_op(batch->context, &alone, op);
+        at += op->count;
+    }
+}
+
+static void run_batch(const clq_context *context, struct clq_op *const *ops, int64_t n)
+{
+    const struct clq_threads *threads = &context->threads;
+    struct batch batch = {.context = context, .ops = ops, .n = n, .small_limit = (int64_t)threads->count * ELEMENTS_PER_TASK};
+    for (int64_t i = 0; i < n; ++i)
+        if (ops[i]->count >= batch.small_limit)
+            run_op(context, threads, ops[i]);
+        else
+            batch.small_elements += ops[i]->count; /* n operations of less than 2^26 elements */
+    if (batch.small_elements == 0) return;
+    batch.shares = clq_min_i64(n, 4 * count_tasks(threads, batch.small_elements));
+    if (threads->count == 1) batch.shares = 1;
+    clq_parallel_for(threads, batch.shares, run_share, &batch);
+}
+
+static bool supports(const clq_context *context, const struct clq_op *op)
+{
+    (void)context;
+    return !clq_op_is_on_device(op);
+}
+
+static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n)
+{
+    const clq_fp_mode mode = clq_fp_mode_enter();
+    if (n == 1)
+        run_op(context, &context->threads, ops[0]);
+    else
+        run_batch(context, ops, n);
     clq_fp_mode_leave(mode);
     return CLQ_OK;
 }
 
-const struct clq_backend clq_backend_cpu = {.name = "cpu", .create = create, .destroy = destroy, .run = run, .describe = describe};
+const struct clq_backend clq_backend_cpu = {
+    .name = "cpu", .create = create, .destroy = destroy, .supports = supports, .run = run, .describe = describe, .list = list};

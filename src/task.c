@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* Running calls one by one or in batches: clq_batch_begin(), clq_batch_end(). */
+#include "config.h"
+
+#include "task.h"
+
+#include "base/alloc.h"
+#include "error_stats.h"
+#include "loops.h"
+#include <string.h>
+
+#define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
+
+clq_status clq_task_begin(const struct clq_call *call, struct clq_task *local, struct clq_task **task)
+{
+    CLQ_TRY(clq_check_call(call));
+    *task = local;
+    if (call->context->batching) {
+        *task = clq_alloc(&call->context->allocator, 1, sizeof **task);
+        if (!*task) return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory to record a call", call->name);
+    }
+    (*task)->ops = (*task)->params = 0;
+    (*task)->counts.tensor = NULL;
+    (*task)->scratch = (*task)->device_scratch = NULL;
+    (*task)->stats = NULL;
+    (*task)->next = NULL;
+    return CLQ_OK;
+}
+
+struct clq_param *clq_task_param(struct clq_task *task, bool is_output)
+{
+    struct clq_param *param = &task->param[task->params];
+    param->operand.tensor = NULL;
+    param->operand.device = NULL;
+    param->data = param->copy = param->device = param->device_copy = NULL;
+    task->is_output[task->params++] = is_output;
+    return param;
+}
+
+struct clq_op *clq_task_op(struct clq_task *task, enum clq_op_kind kind)
+{
+    struct clq_op *op = &task->op[task->ops++];
+    clq_op_init(op, kind);
+    return op;
+}
+
+void clq_op_set_operand(struct clq_op *op, int k, const struct clq_operand *operand)
+{
+    op->operand[k].dtype = operand->tensor->dtype;
+    op->operand[k].data = operand->data;
+    op->device[CLQ_ARG_0 + k] = operand->device;
+}
+
+void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point)
+{
+    op->param_count = info->param_count;
+    op->scale = scale->data;
+    op->device[CLQ_ARG_SCALE] = scale->device;
+    op->has_zero_point = zero_point->operand.tensor != NULL;
+    op->zero_point = zero_point->data;
+    op->device[CLQ_ARG_ZERO_POINT] = zero_point->device;
+    op->fixed_zero_point = info->zero_point;
+    op->qmin = info->qmin;
+    op->qmax = info->qmax;
+    op->reciprocal = info->scheme.quotient == CLQ_RECIPROCAL;
+}
+
+void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts)
+{
+    if (!counts->tensor || !counts->device) return;
+    op->counts_out = (int64_t *)(void *)counts->data;
+    op->device[CLQ_ARG_COUNTS] = counts->device;
+}
+
+clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output)
+{
+    static const int64_t zero;
+    const int64_t shape[] = {output->count};
+    const clq_tensor source = {.dtype = output->tensor->dtype, .rank = 1, .shape = {output->count}, .data = (void *)(uintptr_t)&zero};
+    const struct clq_operand in = {.tensor = &source, .data = (char *)(uintptr_t)&zero, .count = output->count};
+    clq_tensor target = clq_tensor_host(output->tensor->dtype, NULL, 1, shape);
+    struct clq_operand out = *output;
+    struct clq_op *op;
+    if (output->count == 0) return CLQ_OK;
+    out.tensor = &target;
+    op = clq_task_op(task, CLQ_OP_CONVERT);
+    clq_set_loops(op, &in, &out, &out, NULL);
+    clq_op_set_operand(op, 0, &in);
+    clq_op_set_operand(op, 1, &out);
+    return CLQ_OK;
+}
+
+/* ------------------------------------------------------------------------------------------------ the end of a task */
+
+static void free_task(clq_context *context, struct clq_task *task, bool recorded)
+{
+    for (int32_t i = 0; i < task->params; ++i)
+        clq_param_free(context, &task->param[i]);
+    clq_dealloc(&context->allocator, task->scratch);
+    if (task->device_scratch) context->backend->release(task->device_scratch);
+    if (recorded) clq_dealloc(&context->allocator, task);
+}
+
+/* Results to where the caller wants them. */
+static clq_status finish(clq_context *context, struct clq_task *task)
+{
+    static const int64_t none[3];
+    clq_status status = CLQ_OK;
+    for (int32_t i = 0; i < task->params; ++i) {
+        const clq_status stored = task->is_output[i] ? clq_param_store(context, &task->param[i]) : CLQ_OK;
+        if (status == CLQ_OK) status = stored;
+    }
+    if (task->counts.tensor && !task->counts.device) clq_store_counts(&task->counts, task->ops ? task->op[0].counts : none);
+    if (task->stats) clq_derive_error_stats(task->ops ? &task->op[0] : NULL, task->elements, task->stats);
+    return status;
+}
+
+/* A batch outlives the caller's views. */
+static void keep_views(struct clq_task *task)
+{
+    for (int32_t i = 0; i <= task->params; ++i) {
+        struct clq_operand *operand = i < task->params ? &task->param[i].operand : &task->counts;
+        if (!operand->tensor) continue;
+        task->views[i] = *operand->tensor;
+        operand->tensor = &task->views[i];
+    }
+}
+
+static clq_status run_task(clq_context *context, struct clq_task *task)
+{
+    for (int32_t i = 0; i < task->ops; ++i) {
+        struct clq_op *op = &task->op[i];
+        CLQ_TRY(clq_run(context, &op, 1));
+    }
+    return finish(context, task);
+}
+
+clq_status clq_task_end(const struct clq_call *call, struct clq_task *task, clq_status status)
+{
+    clq_context *context = call->context;
+    const bool recorded = context->batching;
+    if (status == CLQ_OK && recorded) {
+        keep_views(task);
+        *context->next_task = task;
+        context->next_task = &task->next;
+        return CLQ_OK;
+    }
+    if (status == CLQ_OK) status = run_task(context, task);
+    free_task(context, task, recorded);
+    return status;
+}
+
+/* ------------------------------------------------------------------------------------------------ batches */
+
+clq_status clq_batch_begin(clq_context *context)
+{
+    const struct clq_call self = {context, "clq_batch_begin"}, *call = &self;
+    CLQ_TRY(clq_check_call(call));
+    if (context->batching) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_batch_begin: a batch is open already");
+    context->batching = true;
+    context->first_task = NULL;
+    context->next_task = &context->first_task;
+    return CLQ_OK;
+}
+
+/* Runs the n-th operation of every task that has one, for n = 0, 1, ..., and then what follows in each task. */
+static clq_status run_batch(clq_context *context, struct clq_op **ops)
+{
+    clq_status status = CLQ_OK;
+    for (int32_t i = 0; i < CLQ_TASK_OPS && status == CLQ_OK; ++i) {
+        int64_t n = 0;
+        for (struct clq_task *task = context->first_task; task; task = task->next)
+            if (i < task->ops) ops[n++] = &task->op[i];
+        if (n > 0) status = clq_run(context, ops, n);
+    }
+    for (struct clq_task *task = context->first_task; task && status == CLQ_OK; task = task->next)
+        status = finish(context, task);
+    return status;
+}
+
+void clq_batch_discard(clq_context *context)
+{
+    while (context->batching && context->first_task) {
+        struct clq_task *task = context->first_task;
+        context->first_task = task->next;
+        free_task(context, task, true);
+    }
+    context->batching = false;
+}
+
+clq_status clq_batch_end(clq_context *context)
+{
+    const struct clq_call self = {context, "clq_batch_end"}, *call = &self;
+    struct clq_op **ops;
+    int64_t tasks = 0;
+    clq_status status = CLQ_OK;
+    CLQ_TRY(clq_check_call(call));
+    if (!context->batching) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_batch_end: no batch is open");
+    for (const struct clq_task *task = context->first_task; task; task = task->next)
+        ++tasks;
+    if (tasks > 0) {
+        ops = clq_alloc(&context->allocator, tasks, sizeof *ops);
+        status = ops ? run_batch(context, ops) : FAIL(CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld calls", (long long)tasks);
+        clq_dealloc(&context->allocator, ops);
+    }
+    clq_batch_discard(context);
+    return status;
+}

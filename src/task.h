@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* A call whose arguments have been checked: what to run, what follows, what to free. It runs at once, or with the others of a batch. */
+#ifndef CLQ_TASK_H
+#define CLQ_TASK_H
+
+#include "scheme.h"
+
+enum { CLQ_TASK_OPS = 3, CLQ_TASK_PARAMS = 4 };
+
+struct clq_task {
+    struct clq_op op[CLQ_TASK_OPS]; /* the first `ops` of them are run, in order */
+    int32_t ops;
+    int32_t params;
+    struct clq_param param[CLQ_TASK_PARAMS]; /* the first `params` of them are in use */
+    bool is_output[CLQ_TASK_PARAMS];         /* stored to their views in the end */
+    struct clq_operand counts;               /* where op[0]'s counts go; its tensor is NULL if nowhere */
+    void *scratch;                           /* host memory, or */
+    void *device_scratch;                    /* memory of the device */
+    clq_error_stats *stats;                  /* with `elements`, of clq_compute_error_stats(); NULL in other calls */
+    int64_t elements;
+    float inline_scratch[32];                /* in place of a small `scratch` */
+    clq_tensor views[CLQ_TASK_PARAMS + 1];   /* in a batch: copies of those that `param` and `counts` are of */
+    struct clq_task *next;
+};
+
+/* Checks the call's context and gives it a task: `local`, or one of the batch. Prepare it, then call clq_task_end() in any case. */
+clq_status clq_task_begin(const struct clq_call *call, struct clq_task *local, struct clq_task **task);
+
+/* Runs the task or adds it to the batch; frees it if preparing it failed with `status`. */
+clq_status clq_task_end(const struct clq_call *call, struct clq_task *task, clq_status status);
+
+/* The next parameter of the task, empty. */
+struct clq_param *clq_task_param(struct clq_task *task, bool is_output);
+
+/* The next operation of the task, zeroed but for its loops. */
+struct clq_op *clq_task_op(struct clq_task *task, enum clq_op_kind kind);
+
+/* Makes tensors and parameters arguments of an operation. */
+void clq_op_set_operand(struct clq_op *op, int k, const struct clq_operand *operand);
+void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point);
+void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts);
+
+/* Adds an operation that makes every element of a contiguous output 0. */
+clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output);
+
+/* Forgets an open batch. */
+void clq_batch_discard(clq_context *context);
+
+#endif
