@@ -21,6 +21,14 @@ typedef int32_t clql_int;
 
 #define CLQL_MAX_LOOPS 8
 
+/* Launch geometry. An item takes CLQL_UNITS units, CLQ_LOCAL_SIZE units apart: quads of 4 consecutive flat elements in the kernels NAME_quads,
+   pairs of 2 in NAME_any. So a work-group covers CLQ_LOCAL_SIZE * CLQL_UNITS * (CLQL_QUAD or CLQL_PAIR) elements, and a job takes
+   ceil(count / that) work-groups. Others: minmax_columns ceil(C / 4 / CLQ_LOCAL_SIZE) * parts for C columns, error_stats `parts`;
+   qparams_from_range and finish_minmax one parameter an item, finish_minmax at least one work-group. */
+#define CLQL_UNITS 4
+#define CLQL_QUAD  4
+#define CLQL_PAIR  2
+
 /* One loop; the fields are those of struct clq_loop. */
 struct clql_loop {
     clql_long extent;
@@ -34,17 +42,17 @@ struct clql_job {
     clql_long first;       /* the range of flat indices: [first, first + count); even if an operand has 4 bits, */
     clql_long count;       /* and a multiple of 4 in the kernels NAME_quads */
     clql_long offset[2];   /* elements from an operand's base to its element with the flat index 0; negative for a chunk that holds only the range */
-    clql_long param_offset[2]; /* elements from the base of scale and zero_point (quantize, dequantize, error_stats), or of keys (minmax: least, greatest) */
-    clql_long result_offset;   /* elements from the base of counts, or of partial sums */
+    clql_long param_offset[2]; /* elements from the bases of scale and zero_point, or twice from that of keys (minmax: least, greatest) */
+    clql_long result_offset;   /* elements (uint) from the base of counts, or structs clql_partial from the base of partials */
     clql_int rank;             /* loops, outermost first; 1 or more */
     clql_int dense;            /* bit k: operand k lies at offset[k] + flat index */
     clql_int varying;          /* some param_stride is not 0 */
     clql_int counted;          /* quantize, minmax: add to counts */
     clql_int has_zero_point;   /* else fixed_zero_point */
     clql_int fixed_zero_point;
-    clql_int qmin, qmax;
+    clql_int qmin, qmax;       /* hold every zero point, in all jobs with parameters (s32: the full range) */
     clql_int reciprocal;
-    clql_int parts;            /* error_stats: work-groups, and partial sums, of this job */
+    clql_int parts;            /* error_stats: work-groups, and partial sums, of this job; minmax_columns: slabs of rows */
     struct clql_loop loops[CLQL_MAX_LOOPS];
 };
 
@@ -60,7 +68,13 @@ struct clql_range_job {
     clql_int unused;
 };
 
-/* Results of minmax: keys to floats, counts to 64 bits. */
+/*
+ * Results of minmax: keys to floats, counts to 64 bits.
+ *
+ * A key is a float's bits in an order that unsigned integers have: bits ^ (sign ? 0xffffffff : 0x80000000). The greatest value is kept as the
+ * greatest key, the least one as the greatest key of the negated values, so both start from 0, which no float has and means that nothing was
+ * seen: the host fills keys (and counts) with zeros.
+ */
 struct clql_finish_job {
     clql_long first_group;
     clql_long count;       /* parameters; 0: counts alone */
@@ -70,8 +84,8 @@ struct clql_finish_job {
     clql_long counts_out;  /* s64 [3] */
 };
 
-/* A work-group's share of the error statistics. Sums are value * 2^exponent with fp64 absent, value alone as the bits of an f64 with it:
-   squared error, absolute error, squared x, squared y, product. */
+/* A work-group's share of the error statistics: squared error, absolute error, squared x, squared y, product. Built with CLQ_HAS_FP64 a sum is the
+   bits of an f64 and its exponent 0; without, sum * 2^exponent. */
 struct clql_partial {
     clql_long count, nan, inf, clipped;
     clql_long sum[5];

@@ -20,6 +20,34 @@ typedef ushort clqm_ushort;
 #define CLQM_BITS(x)  as_uint(x)
 #define CLQM_FLOAT(u) as_float(u)
 #define CLQM_INLINE   static inline
+
+/* OpenCL's quotient may be 2.5 ulp off, so correctly rounded ones are made from it with fma alone. */
+
+/* fl(1 / s) for s in [2^-100, 2^100]. One Newton step leaves the result or, for mantissas near 2, a neighbour of it; the residuals 1 - s * r
+   of the two are compared. Holds for all mantissas if the first quotient is up to 3 ulp off. */
+CLQM_INLINE float clqm_reciprocal(float s)
+{
+    const float rough = 1.0f / s;
+    const float r = fma(fma(-s, rough, 1.0f), rough, rough);
+    const float residual = fma(-s, r, 1.0f);
+    const float neighbour = as_float(as_uint(r) + (residual > 0.0f ? 1u : 0xffffffffu));
+    return fabs(fma(-s, neighbour, 1.0f)) < fabs(residual) ? neighbour : r;
+}
+
+/* fl(a / b) for b in [2^-100, 2^100] and quotients in [2^-100, 2^125]; smaller ones come out below 2^-100, larger ones above 2^124 or
+   infinite, none as NaN. Two corrections make a quotient correctly rounded that starts within 2 ulp (Markstein). Small dividends are scaled, so
+   that no residual is a denormal. */
+CLQM_INLINE float clqm_divide(float a, float b)
+{
+    const int small = fabs(a) < 0x1p-40f;
+    const float dividend = small ? a * 0x1p64f : a, r = clqm_reciprocal(b);
+    float q = dividend * r;
+    if (!(fabs(q) < 0x1p126f)) return q;
+    q = fma(fma(-q, b, dividend), r, q);
+    q = fma(fma(-q, b, dividend), r, q);
+    return small ? q * 0x1p-64f : q;
+}
+#define CLQM_DIVIDE(a, b) clqm_divide(a, b)
 #else
 #include <math.h>
 #include <stdint.h>

@@ -624,6 +624,44 @@ void test_mode_end(enum test_mode mode)
 
 /* ---- every way to run an operation */
 
+#ifdef TEST_OPENCL
+
+static int32_t open_device(struct test_place *places, int32_t n, const char *id, int64_t staging_bytes, int32_t threads)
+{
+    clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
+    struct test_place *const place = &places[n];
+    char text[256] = "";
+
+    TEST_CHECK(n < TEST_PLACES, "too many places");
+    memset(place, 0, sizeof *place);
+    snprintf(place->name, sizeof place->name, "%s staging %" PRId64 ", %d threads", id, staging_bytes, (int)threads);
+    options.device = id;
+    options.no_fallback = 1;
+    options.staging_bytes = staging_bytes;
+    options.num_threads = threads;
+    options.error_text = text;
+    options.error_text_bytes = sizeof text;
+    TEST_CHECK(clq_context_create(&options, &place->context) == CLQ_OK, "%s: %s", place->name, text);
+    return n + 1;
+}
+
+int32_t test_places_open(struct test_place *places, bool threaded)
+{
+    clq_device_info infos[8];
+    int32_t count, n = 0;
+
+    TEST_CHECK(clq_devices_list(infos, 8, &count) == CLQ_OK && count <= 8, "the list of devices");
+    for (int32_t i = 0; i < count; i++) {
+        if (strncmp(infos[i].id, "opencl", 6) != 0 || (infos[i].reason[0] && !strstr(infos[i].reason, "number") && !infos[i].chosen)) continue;
+        n = open_device(places, n, infos[i].id, 0, 1);
+        n = open_device(places, n, infos[i].id, threaded ? 1 << 20 : 4096, threaded ? 2 : 1);
+    }
+    TEST_CHECK(n > 0, "no OpenCL device");
+    return n;
+}
+
+#else
+
 static int32_t open_place(struct test_place *places, int32_t n, const char *table, int32_t threads, bool hooked, bool hostile)
 {
     struct test_place *const place = &places[n];
@@ -653,6 +691,8 @@ int32_t test_places_open(struct test_place *places, bool threaded)
     }
     return n;
 }
+
+#endif
 
 void test_places_close(struct test_place *places, int32_t count)
 {

@@ -14,6 +14,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#ifdef TEST_OPENCL
+#include "device_tensors.h"
+#endif
 
 /* ---- running */
 
@@ -184,7 +187,8 @@ struct test_place {
 
 enum { TEST_PLACES = 32 };
 
-/* Each table on one thread; if `threaded`, also on 2 and 5, through the hook and through OpenMP. Returns how many. */
+/* Each table on one thread; if `threaded`, also on 2 and 5, through the hook and through OpenMP. Built with TEST_OPENCL: each OpenCL device, with
+   staging in large and in small chunks. Returns how many. */
 int32_t test_places_open(struct test_place *places, bool threaded);
 void test_places_close(struct test_place *places, int32_t count);
 

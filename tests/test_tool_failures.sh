@@ -4,6 +4,9 @@
 # Always one line on stderr, no new file, no temporary one, and the old file as it was.
 . "${CLQ_SRCDIR:-.}/tests/tool_support.sh"
 cd "$work" || exit 1
+# It is the program that is tried here, not what OpenCL drivers make of a failed malloc() or a signal.
+OCL_ICD_VENDORS=$work/none OPENCL_VENDOR_PATH=$work/none
+export OCL_ICD_VENDORS OPENCL_VENDOR_PATH
 
 "$make" x.npy x:F32:30x40:uniform
 "$make" x.safetensors w:F32:30x40:uniform b:F32:40:uniform

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * @file clquant_opencl.h
+ * clquant inside a program that has OpenCL code of its own: contexts on its queues, tensors in its buffers, events both ways.
+ *
+ * The only header that includes CL/cl.h; installed with libraries that were built with OpenCL. Rules of clquant.h hold.
+ */
+#ifndef CLQUANT_OPENCL_H
+#define CLQUANT_OPENCL_H
+
+#include <clquant.h>
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Creates a context that runs on a queue of the caller's.
+ *
+ * Operations are queued there in the order of the calls, each waiting for the one before it, so that an out-of-order queue serves as
+ * well as an in-order one. On an in-order queue they take their place among the caller's own commands; on an
+ * out-of-order queue the two are ordered by clq_opencl_wait() and clq_opencl_event() alone. Host tensors are staged
+ * through further queues on the same device, which the library makes when they are first needed.
+ * @param options  as in clq_context_create(), of which `device` must be NULL; CLQ_DEVICE is not read; may be NULL
+ * @param cl       retained until the context is freed, as are its buffers by the work that uses them
+ * @param device   a device of `cl`
+ * @param queue    a queue of `cl` on `device`; retained
+ * @param[out] context the new context, NULL on failure; free it with clq_context_free()
+ * @return as clq_context_create(); CLQ_ERROR_NO_DEVICE if the device lacks what clquant needs; CLQ_ERROR_INVALID_ARGUMENT if context, device and
+ *         queue do not belong together
+ */
+CLQ_API clq_status clq_context_create_opencl(const clq_context_options *options, cl_context cl, cl_device_id device, cl_command_queue queue,
+                                             clq_context **context);
+
+/**
+ * A contiguous row-major view of an OpenCL buffer, starting `offset` elements into it. Checks nothing, as clq_tensor_host().
+ *
+ * The buffer must belong to the cl_context that the context of a call runs in. Of two buffers the library knows only whether they are the
+ * same: that sub-buffers of one parent do not overlap is the caller's to see to.
+ */
+CLQ_API clq_tensor clq_tensor_opencl(clq_dtype dtype, cl_mem buffer, int64_t offset, int32_t rank, const int64_t *shape);
+
+/**
+ * Makes all later operations of the context wait for events, without blocking the calling thread or anybody else's commands.
+ *
+ * @param n      0 or more; with 0 nothing happens
+ * @param events `n` events of the same cl_context; they may be released on return
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_CONTEXT if the context does not run on OpenCL, CLQ_ERROR_DEVICE, CLQ_ERROR_FORKED
+ */
+CLQ_API clq_status clq_opencl_wait(clq_context *context, cl_uint n, const cl_event *events);
+
+/**
+ * An event that completes when all work of the context so far has; flushes the queue. If some of that work fails, so does the event.
+ *
+ * @param[out] event to be released by the caller; NULL on failure
+ * @return as clq_opencl_wait()
+ */
+CLQ_API clq_status clq_opencl_event(clq_context *context, cl_event *event);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * q = rne(clamp(x / s, qmin - z, qmax - z)) + z, or with x * fl(1 / s); NaN gives qmin. See clqm_quantize().
+ *
+ * Operand 0 is x, 1 is q. Adds to counts[result_offset..+6], three 64-bit numbers in halves, low ones first: NaN, infinite and clipped elements.
+ *
+ * quantize_quads  4 quads an item. Each operand is dense, or has adjacent columns: innermost stride 1, innermost extent and all other strides
+ *                 multiples of 4. The range begins at a multiple of 4; offsets are multiples of 4, bases aligned to 4 elements. Where the
+ *                 count is not a multiple of 4, both operands are dense.
+ * quantize_any    4 pairs an item; any strides. A pair because a byte of two 4-bit values must have one writer.
+ *
+ * CLQ_SRC  F32, F16, BF16
+ * CLQ_DST  S8, U8, S4, U4, S16, U16, S32
+ */
+#ifndef CLQ_SRC
+#define CLQ_SRC 1
+#endif
+#ifndef CLQ_DST
+#define CLQ_DST 5
+#endif
+
+INLINE int quantize(__global const struct clql_job *job, float x, struct params params, struct tally *tally)
+{
+    const float d = quotient(x, params, job->reciprocal);
+    if (job->counted) {
+        const int nan = clqm_is_nan(x), inf = clqm_is_inf(x);
+        const int clipped = CLQ_DST == S32 ? clqm_clipped_s32(d) : clqm_clipped(d, params.z, job->qmin, job->qmax);
+        tally->nan += nan;
+        tally->inf += inf;
+        tally->clipped += !nan && !inf && clipped;
+    }
+    return CLQ_DST == S32 ? clqm_quantize_s32(d) : clqm_quantize(d, params.z, job->qmin, job->qmax);
+}
+
+/* The elements flat and flat + 1, if before `end`. */
+INLINE void quantize_pair(__global const struct clql_job *job, __global const uchar *src, __global uchar *dst, __global const float *scale,
+                                 __global const int *zero_point, long flat, long end, struct tally *tally)
+{
+    const struct place place = locate(job, flat);
+    struct params params = load_params(job, scale, zero_point, place.param);
+    const int first = quantize(job, load_float(src, place.at[0], CLQ_SRC), params, tally);
+    int second = 0;
+    if (!IS_4BIT(CLQ_DST)) store_int(dst, place.at[1], first, CLQ_DST);
+    if (flat + 1 < end) {
+        const struct place next = locate(job, flat + 1);
+        if (place.same == 1) params = load_params(job, scale, zero_point, next.param);
+        second = quantize(job, load_float(src, next.at[0], CLQ_SRC), params, tally);
+        if (!IS_4BIT(CLQ_DST)) store_int(dst, next.at[1], second, CLQ_DST);
+    }
+    if (IS_4BIT(CLQ_DST)) store_nibbles(dst, place.at[1], first, second);
+}
+
+INLINE int4 quantize4(__global const struct clql_job *job, float4 x, const struct params params[4], struct tally *tally)
+{
+    return (int4)(quantize(job, x.x, params[0], tally), quantize(job, x.y, params[1], tally), quantize(job, x.z, params[2], tally),
+                  quantize(job, x.w, params[3], tally));
+}
+
+KERNEL void quantize_quads(__global const uchar *restrict args, ulong jobs_offset, uint n_jobs, __global const uchar *src, __global uchar *dst,
+                           __global const float *restrict scale, __global const int *restrict zero_point, __global uint *counts)
+{
+    __local uint sums[3];
+    __global const struct clql_job *job = FIND_JOB(clql_job);
+    const struct tile tile = find_tile(job, CLQL_QUAD);
+    const int plain = is_plain(job, &tile);
+    struct tally tally = {0, 0, 0};
+    struct params params[4];
+
+    if (plain) {
+        float4 x[CLQL_UNITS];
+        params[0] = params[1] = params[2] = params[3] = load_params(job, scale, zero_point, tile.param);
+#pragma unroll
+        for (int k = 0; k < CLQL_UNITS; ++k) {
+            const long flat = find_unit(&tile, k, CLQL_QUAD);
+            if (flat + CLQL_QUAD <= tile.end) x[k] = load_float4(src, job->offset[0] + flat, CLQ_SRC);
+        }
+#pragma unroll
+        for (int k = 0; k < CLQL_UNITS; ++k) {
+            const long flat = find_unit(&tile, k, CLQL_QUAD);
+            if (flat + CLQL_QUAD <= tile.end) store_int4(dst, job->offset[1] + flat, quantize4(job, x[k], params, &tally), CLQ_DST);
+        }
+    }
+#pragma unroll 1
+    for (int k = 0; k < CLQL_UNITS; ++k) {
+        const long flat = find_unit(&tile, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD);
+        if (flat + CLQL_QUAD <= tile.end) {
+            if (plain) continue;
+            const struct place place = locate(job, flat);
+            if (load_params4(job, scale, zero_point, place, flat, params)) {
+                store_int4(dst, place.at[1], quantize4(job, load_float4(src, place.at[0], CLQ_SRC), params, &tally), CLQ_DST);
+                continue;
+            }
+        }
+        for (long pair = flat; pair < end; pair += CLQL_PAIR)
+            quantize_pair(job, src, dst, scale, zero_point, pair, end, &tally);
+    }
+    add_tallies(job, counts, tally, sums);
+}
+
+KERNEL void quantize_any(__global const uchar *restrict args, ulong jobs_offset, uint n_jobs, __global const uchar *src, __global uchar *dst,
+                         __global const float *restrict scale, __global const int *restrict zero_point, __global uint *counts)
+{
+    __local uint sums[3];
+    __global const struct clql_job *job = FIND_JOB(clql_job);
+    const struct tile tile = find_tile(job, CLQL_PAIR);
+    struct tally tally = {0, 0, 0};
+
+    for (int k = 0; k < CLQL_UNITS; ++k) {
+        const long flat = find_unit(&tile, k, CLQL_PAIR);
+        if (flat < tile.end) quantize_pair(job, src, dst, scale, zero_point, flat, tile.end, &tally);
+    }
+    add_tallies(job, counts, tally, sums);
+}

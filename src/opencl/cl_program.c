@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* Kernels of a context: from the cache on disk or from source. */
+#include "config.h"
+
+#include "opencl/cl_program.h"
+
+#include "base/alloc.h"
+#include "kernel_sources.h"
+#include <stdio.h>
+#include <string.h>
+
+struct file {
+    const char *name;
+    const unsigned char *text;
+    const size_t *size_bytes;
+    const char *kernels[CLQ_CL_FORMS];
+};
+
+#define FILE_OF(name) #name ".cl", clq_kernel_##name, &clq_kernel_##name##_bytes
+
+static const struct file files[CLQ_CL_FILES] = {
+    [CLQ_CL_QUANTIZE] = {FILE_OF(quantize), {[CLQ_CL_ANY] = "quantize_any", [CLQ_CL_QUADS] = "quantize_quads"}},
+    [CLQ_CL_DEQUANTIZE] = {FILE_OF(dequantize), {[CLQ_CL_ANY] = "dequantize_any", [CLQ_CL_QUADS] = "dequantize_quads"}},
+    [CLQ_CL_CONVERT] = {FILE_OF(convert), {[CLQ_CL_ANY] = "convert_any", [CLQ_CL_QUADS] = "convert_quads"}},
+    [CLQ_CL_MINMAX] = {FILE_OF(minmax),
+                       {[CLQ_CL_ANY] = "minmax_any", [CLQ_CL_QUADS] = "minmax_quads", [CLQ_CL_COLUMNS] = "minmax_columns",
+                        [CLQ_CL_FINISH] = "finish_minmax"}},
+    [CLQ_CL_QPARAMS] = {FILE_OF(qparams), {[CLQ_CL_ANY] = "qparams_from_range"}},
+    [CLQ_CL_ERROR_STATS] = {FILE_OF(error_stats), {[CLQ_CL_ANY] = "error_stats_any"}},
+};
+
+enum { SOURCES = 4 };
+
+static void get_sources(const struct file *file, const char *texts[SOURCES], size_t sizes[SOURCES])
+{
+    const unsigned char *const all[SOURCES] = {clq_kernel_quant_math, clq_kernel_launch, clq_kernel_element, file->text};
+    const size_t *const all_bytes[SOURCES] = {&clq_kernel_quant_math_bytes, &clq_kernel_launch_bytes, &clq_kernel_element_bytes, file->size_bytes};
+    for (int i = 0; i < SOURCES; ++i) {
+        texts[i] = (const char *)all[i];
+        sizes[i] = *all_bytes[i];
+    }
+}
+
+/* The compiler's own words, for those who listen. */
+static void log_build(clq_context *context, const struct clq_cl_programs *programs, cl_program program, const char *name)
+{
+    char text[1024] = "";
+    size_t size = 0;
+    char *log = NULL;
+    if (!context->log || clGetProgramBuildInfo(program, programs->device.id, CL_PROGRAM_BUILD_LOG, 0, NULL, &size) != CL_SUCCESS) return;
+    log = size < SIZE_MAX ? clq_alloc(&context->allocator, (int64_t)size + 1, 1) : NULL;
+    if (log && clGetProgramBuildInfo(program, programs->device.id, CL_PROGRAM_BUILD_LOG, size, log, NULL) == CL_SUCCESS) {
+        log[size] = '\0';
+        snprintf(text, sizeof text, "%s", log);
+    }
+    clq_dealloc(&context->allocator, log);
+    clq_log(context, CLQ_LOG_WARNING, "%s does not compile: %s", name, text);
+}
+
+static void store_binary(clq_context *context, struct clq_cl_programs *programs, cl_program program, const uint8_t *key)
+{
+    size_t size = 0;
+    unsigned char *binary = NULL;
+    if (!programs->cache.folder) return;
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || size == 0 || size > INT64_MAX) return;
+    binary = clq_alloc(&context->allocator, (int64_t)size, 1);
+    if (binary && clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
+        clq_cl_cache_store(&programs->cache, key, binary, size);
+    clq_dealloc(&context->allocator, binary);
+}
+
+/* NULL if the cache has none that this driver takes. */
+static cl_program load_binary(clq_context *context, struct clq_cl_programs *programs, const uint8_t *key, const char *options)
+{
+    uint8_t *binary = NULL;
+    size_t size = 0;
+    cl_int code = CL_SUCCESS, state = CL_SUCCESS;
+    cl_program program = NULL;
+    if (!clq_cl_cache_load(&programs->cache, &context->allocator, key, &binary, &size)) return NULL;
+    program = clCreateProgramWithBinary(programs->cl, 1, &programs->device.id, &size, (const unsigned char *[]){binary}, &state, &code);
+    clq_dealloc(&context->allocator, binary);
+    if (code == CL_SUCCESS) code = state;
+    if (code == CL_SUCCESS) code = clBuildProgram(program, 1, &programs->device.id, options, NULL, NULL);
+    if (code == CL_SUCCESS) return program;
+    if (program) clReleaseProgram(program);
+    clq_log(context, CLQ_LOG_INFO, "the driver refuses a program of the cache (%s): compiling it again", clq_cl_error_name(code));
+    return NULL;
+}
+
+static clq_status build_source(clq_context *context, struct clq_cl_programs *programs, const struct file *file, const char *const *texts,
+                               const size_t *sizes, const char *options, cl_program *program)
+{
+    cl_int code;
+    *program = clCreateProgramWithSource(programs->cl, SOURCES, (const char **)(uintptr_t)texts, sizes, &code);
+    if (!*program) return clq_cl_fail(context, "clCreateProgramWithSource", code);
+    code = clBuildProgram(*program, 1, &programs->device.id, options, NULL, NULL);
+    if (code != CL_SUCCESS) {
+        log_build(context, programs, *program, file->name);
+        return clq_cl_fail(context, "clBuildProgram", code);
+    }
+    return CLQ_OK;
+}
+
+static clq_status create_kernels(clq_context *context, const struct file *file, struct clq_cl_program *made)
+{
+    for (int i = 0; i < CLQ_CL_FORMS; ++i) {
+        cl_int code;
+        if (!file->kernels[i]) continue;
+        made->kernels[i] = clCreateKernel(made->program, file->kernels[i], &code);
+        if (!made->kernels[i]) return clq_cl_fail(context, "clCreateKernel", code);
+    }
+    return CLQ_OK;
+}
+
+static void free_program(const clq_allocator *allocator, struct clq_cl_program *program)
+{
+    if (!program) return;
+    for (int i = 0; i < CLQ_CL_FORMS; ++i)
+        if (program->kernels[i]) clReleaseKernel(program->kernels[i]);
+    if (program->program) clReleaseProgram(program->program);
+    clq_dealloc(allocator, program);
+}
+
+static clq_status make_program(clq_context *context, struct clq_cl_programs *programs, const struct file *file, const char *options,
+                               struct clq_cl_program *made)
+{
+    const char *texts[SOURCES];
+    size_t sizes[SOURCES];
+    uint8_t key[CLQ_CL_CACHE_KEY_BYTES];
+    bool cached;
+    get_sources(file, texts, sizes);
+    clq_cl_cache_key(&programs->device, SOURCES, texts, sizes, options, key);
+    made->program = load_binary(context, programs, key, options);
+    cached = made->program != NULL;
+    if (!cached) CLQ_TRY(build_source(context, programs, file, texts, sizes, options, &made->program));
+    CLQ_TRY(create_kernels(context, file, made));
+    if (!cached) store_binary(context, programs, made->program, key);
+    ++*(cached ? &programs->loaded : &programs->built);
+    return CLQ_OK;
+}
+
+clq_status clq_cl_programs_get(clq_context *context, struct clq_cl_programs *programs, enum clq_cl_file file, clq_dtype src, clq_dtype dst,
+                               const struct clq_cl_program **program)
+{
+    struct clq_cl_program **slot = &programs->slots[file][src][dst], *made;
+    char options[256], defines[64];
+    clq_status status;
+    *program = *slot;
+    if (*slot) return CLQ_OK;
+    made = clq_alloc_zeroed(&context->allocator, 1, sizeof *made);
+    if (!made) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for a program", files[file].name);
+    clq_cl_device_defines(&programs->device, defines, sizeof defines);
+    snprintf(options, sizeof options, "-cl-std=CL1.2 -D CLQ_LOCAL_SIZE=%d -D CLQ_SRC=%d -D CLQ_DST=%d%s", (int)programs->device.max_local_size,
+             (int)src, (int)dst, defines);
+    status = make_program(context, programs, &files[file], options, made);
+    if (status != CLQ_OK) {
+        free_program(&context->allocator, made);
+        return status;
+    }
+    *program = *slot = made;
+    return CLQ_OK;
+}
+
+clq_status clq_cl_programs_warm_up(clq_context *context, struct clq_cl_programs *programs, clq_dtype x, clq_dtype q)
+{
+    static const clq_dtype floats[] = {CLQ_F32, CLQ_F16, CLQ_BF16};
+    static const clq_dtype integers[] = {CLQ_S8, CLQ_U8, CLQ_S4, CLQ_U4, CLQ_S16, CLQ_U16, CLQ_S32};
+    const struct clq_cl_program *program;
+    CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_QPARAMS, CLQ_DTYPE_NONE, CLQ_DTYPE_NONE, &program));
+    for (size_t i = 0; i < sizeof floats / sizeof floats[0]; ++i) {
+        if (x != CLQ_DTYPE_NONE && x != floats[i]) continue;
+        CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_MINMAX, floats[i], CLQ_DTYPE_NONE, &program));
+        for (size_t k = 0; k < sizeof integers / sizeof integers[0]; ++k) {
+            if (q != CLQ_DTYPE_NONE && q != integers[k]) continue;
+            CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_QUANTIZE, floats[i], integers[k], &program));
+            CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_DEQUANTIZE, integers[k], floats[i], &program));
+            CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_ERROR_STATS, floats[i], integers[k], &program));
+        }
+    }
+    return CLQ_OK;
+}
+
+void clq_cl_programs_free(const clq_allocator *allocator, struct clq_cl_programs *programs)
+{
+    for (int file = 0; file < CLQ_CL_FILES; ++file)
+        for (int src = 0; src < CLQ_CL_DTYPES; ++src)
+            for (int dst = 0; dst < CLQ_CL_DTYPES; ++dst)
+                free_program(allocator, programs->slots[file][src][dst]);
+    clq_cl_cache_close(&programs->cache, allocator);
+}

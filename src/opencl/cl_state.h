@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* What a context on an OpenCL device is made of, and how its parts work together. */
+#ifndef CLQ_OPENCL_CL_STATE_H
+#define CLQ_OPENCL_CL_STATE_H
+
+#include "backend.h"
+#include "opencl/cl_program.h"
+#include "opencl/cl_queue.h"
+
+/* A block of device memory and the host memory from which it is filled: small things for launches, one after the other. */
+struct clq_cl_block {
+    cl_mem memory;
+    char *host;
+    int64_t used_bytes;
+    cl_event last; /* the last write from it */
+    struct clq_cl_block *next;
+};
+
+/* Half of the staging memory: host tensors pass through, inputs laid out from its begin, outputs from its end. */
+struct clq_cl_slot {
+    cl_mem memory;
+    cl_mem pinned_memory; /* host memory that the device reaches directly, mapped at `pinned` as long as the context lives */
+    char *pinned;
+};
+
+struct clq_cl_state {
+    cl_context cl;
+    int32_t index;                 /* N of "opencl:N"; -1: the caller's device */
+    struct clq_cl_queue main;      /* computes */
+    struct clq_cl_queue up, down;  /* transfers of host tensors; made when first needed */
+    struct clq_cl_programs programs;
+    struct clq_cl_block *blocks;   /* the one in use first */
+    cl_mem work;                   /* intermediate results, as large as was needed so far */
+    int64_t work_bytes;
+    int64_t staging_bytes;
+    struct clq_cl_slot slots[2];
+    cl_int failed;                 /* the first failure of work that was only begun when its call returned */
+};
+
+/* Where an argument of an operation is on the device. */
+struct clq_cl_place {
+    cl_mem memory;
+    int64_t offset_bytes;
+};
+
+/* An operation and where its arguments are; operands only if they live on the device. */
+struct clq_cl_bound {
+    struct clq_op *op;
+    struct clq_cl_place arg[CLQ_ARGS];
+    struct clq_cl_place keys;     /* minmax: two arrays of param_count keys */
+    struct clq_cl_place tally;    /* quantize, minmax: three counts in halves */
+    struct clq_cl_place partials; /* error statistics */
+    int64_t partial_count, partials_used;
+};
+
+/* A range of an operation's elements and where its operands are: at offset_bytes + the strides' or, if dense, the flat index's offset. */
+struct clq_cl_segment {
+    struct clq_cl_bound *bound;
+    int64_t first, count;
+    struct {
+        cl_mem memory;
+        int64_t offset_bytes; /* of the element with the flat index 0; below 0 in a chunk */
+        bool packed;          /* elements follow each other in the order of the loops, whatever the strides say */
+        void *host;           /* staged: the chunk's place in pinned memory */
+    } operand[2];
+};
+
+/* cl_upload.c: `size_bytes` of memory for a command to come. Fill `*host`, then call clq_cl_upload_end(). Aligned to 64 bytes. */
+clq_status clq_cl_upload_begin(clq_context *context, int64_t size_bytes, struct clq_cl_place *place, char **host);
+clq_status clq_cl_upload_end(clq_context *context, const struct clq_cl_place *place, char *host, int64_t size_bytes);
+void clq_cl_blocks_free(clq_context *context);
+
+/* cl_launch.c: queues the kernels for segments, all of whose operands are on the device; the first waits for `also` besides. */
+clq_status clq_cl_launch_segments(clq_context *context, const struct clq_cl_segment *segments, int64_t n, cl_event also);
+
+/* Queues what follows when all elements of the operations have been visited: parameters, ranges and counts. */
+clq_status clq_cl_launch_finish(clq_context *context, const struct clq_cl_bound *bounds, int64_t n);
+
+/* Work-groups, and partial sums, for so many elements of error statistics. */
+int64_t clq_cl_count_partials(int64_t elements);
+
+/* cl_staging.c: makes the queues for transfers; fine if they are there. */
+clq_status clq_cl_open_transfers(clq_context *context);
+
+/* Elements of an operation with operands in host memory that pass through a slot at once. */
+int64_t clq_cl_chunk_elements(const struct clq_cl_state *state, const struct clq_op *op);
+
+/* Runs the elements of operations that have operands in host memory, from the first to the last; on return their outputs
+   among the operands are complete. */
+clq_status clq_cl_run_staged(clq_context *context, struct clq_cl_bound *bounds, int64_t n);
+void clq_cl_slots_free(struct clq_cl_state *state);
+
+/* cl_backend.c: waits for all work, on every queue; the first error of work that this call began is given, of older work kept in `failed`. */
+cl_int clq_cl_drain(struct clq_cl_state *state);
+
+/* True if the operand's elements follow each other in the order of the loops. */
+bool clq_cl_is_dense(const struct clq_op *op, int k);
+
+static inline struct clq_cl_state *clq_cl_state_of(const clq_context *context)
+{
+    return context->opencl_state;
+}
+
+#endif
