@@ -42,6 +42,7 @@ KERNEL void dequantize_quads(__global const uchar *restrict args, ulong jobs_off
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_QUAD);
     const int plain = is_plain(job, &tile);
+    const long dst_offset = job->offset[1];
     struct params params[4];
 
     if (plain) {
@@ -55,17 +56,26 @@ KERNEL void dequantize_quads(__global const uchar *restrict args, ulong jobs_off
 #pragma unroll
         for (int k = 0; k < CLQL_UNITS; ++k) {
             const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) store_float4(dst, job->offset[1] + flat, dequantize4(q[k], params), CLQ_DST);
+            if (flat + CLQL_QUAD <= tile.end) store_float4(dst, dst_offset + flat, dequantize4(q[k], params), CLQ_DST);
         }
     }
+    /* One quad ahead: its load is under way while the parameters of the one at hand are found. */
+    int4 ahead = 0;
+    const int is_dense = !plain && (job->dense & 1);
+    const long src_offset = job->offset[0];
+    if (is_dense && find_unit(&tile, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
+        ahead = load_int4(src, src_offset + find_unit(&tile, 0, CLQL_QUAD), CLQ_SRC);
 #pragma unroll 1
     for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_QUAD);
+        const long flat = find_unit(&tile, k, CLQL_QUAD), next = find_unit(&tile, k + 1, CLQL_QUAD);
+        int4 q = ahead;
+        if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_int4(src, src_offset + next, CLQ_SRC);
         if (flat + CLQL_QUAD <= tile.end) {
             if (plain) continue;
             const struct place place = locate(job, flat);
             if (load_params4(job, scale, zero_point, place, flat, params)) {
-                store_float4(dst, place.at[1], dequantize4(load_int4(src, place.at[0], CLQ_SRC), params), CLQ_DST);
+                if (!is_dense) q = load_int4(src, place.at[0], CLQ_SRC);
+                store_float4(dst, place.at[1], dequantize4(q, params), CLQ_DST);
                 continue;
             }
         }

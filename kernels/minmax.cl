@@ -111,15 +111,22 @@ INLINE void minmax_tile(__global const struct clql_job *job, __global const ucha
         for (int k = 0; k < CLQL_UNITS; ++k)
             if (find_unit(&tile, k, unit) + unit <= tile.end) fold4(&range, values[k], &tally);
     }
+    /* One quad ahead: its load is under way while the parameter of the one at hand is found. */
+    float4 ahead = 0.0f;
+    const int is_dense = unit == CLQL_QUAD && !plain && (job->dense & 1);
+    if (is_dense && find_unit(&tile, 0, unit) + unit <= tile.end) ahead = load_float4(x, job->offset[0] + find_unit(&tile, 0, unit), CLQ_SRC);
 #pragma unroll 1
     for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, unit);
+        const long flat = find_unit(&tile, k, unit), next = find_unit(&tile, k + 1, unit);
+        float4 values = ahead;
+        if (is_dense && k + 1 < CLQL_UNITS && next + unit <= tile.end) ahead = load_float4(x, job->offset[0] + next, CLQ_SRC);
         if (unit == CLQL_QUAD && flat + unit <= tile.end) {
             if (plain) continue;
             const struct place place = locate(job, flat);
             if (tile.uniform || place.same >= unit) {
                 if (!tile.uniform) range.least = range.greatest = 0;
-                fold4(&range, load_float4(x, place.at[0], CLQ_SRC), &tally);
+                if (!is_dense) values = load_float4(x, place.at[0], CLQ_SRC);
+                fold4(&range, values, &tally);
                 if (!tile.uniform) put_in_window(job, &tile, keys, window, place.param, range);
                 continue;
             }
@@ -179,6 +186,14 @@ INLINE void put_columns(__global const struct clql_job *job, __global uint *keys
     put_range(job, keys, row_param + column_param(columns, column + 3), range[3]);
 }
 
+INLINE void fold_columns(struct range range[4], float4 x, struct tally *tally)
+{
+    fold(&range[0], x.x, tally);
+    fold(&range[1], x.y, tally);
+    fold(&range[2], x.z, tally);
+    fold(&range[3], x.w, tally);
+}
+
 KERNEL void minmax_columns(__global const uchar *restrict args, ulong jobs_offset, uint n_jobs, __global const uchar *x, __global uint *keys,
                            __global uint *counts)
 {
@@ -202,8 +217,18 @@ KERNEL void minmax_columns(__global const uchar *restrict args, ulong jobs_offse
     long row_param = first.param;
 
     if (quad < quads) {
-#pragma unroll 4
-        for (long row = begin + lid / width; row < end; row += lanes) {
+        long row = begin + lid / width;
+        /* Four rows at a time: four loads under way. */
+        for (; uniform && (job->dense & 1) && row + 3 * lanes < end; row += 4 * lanes) {
+            const long at = job->offset[0] + row * extent + column, step = lanes * extent;
+            const float4 a = load_float4(x, at, CLQ_SRC), b = load_float4(x, at + step, CLQ_SRC);
+            const float4 c = load_float4(x, at + 2 * step, CLQ_SRC), d = load_float4(x, at + 3 * step, CLQ_SRC);
+            fold_columns(range, a, &tally);
+            fold_columns(range, b, &tally);
+            fold_columns(range, c, &tally);
+            fold_columns(range, d, &tally);
+        }
+        for (; row < end; row += lanes) {
             struct place place = first;
             if (!uniform || !(job->dense & 1)) place = locate_outer(job, job->rank - 2, row);
             if (job->dense & 1) place.at[0] = job->offset[0] + row * extent;
@@ -213,11 +238,7 @@ KERNEL void minmax_columns(__global const uchar *restrict args, ulong jobs_offse
                 range[0].least = range[1].least = range[2].least = range[3].least = 0;
                 row_param = place.param;
             }
-            const float4 values = load_float4(x, place.at[0] + column, CLQ_SRC);
-            fold(&range[0], values.x, &tally);
-            fold(&range[1], values.y, &tally);
-            fold(&range[2], values.z, &tally);
-            fold(&range[3], values.w, &tally);
+            fold_columns(range, load_float4(x, place.at[0] + column, CLQ_SRC), &tally);
         }
     }
 #pragma unroll

@@ -7,6 +7,7 @@
  * keeps all results independent of the flushing of denormals.
  *
  * CLQM_RINT(x)        nearest integer, ties to even
+ * CLQM_TO_INT(x)      the same as an int, for |x| < 2^22
  * CLQM_DIVIDE(a, b)   correctly rounded quotient
  */
 #ifndef CLQ_QUANT_MATH_H
@@ -17,6 +18,8 @@
 typedef uint clqm_uint;
 typedef ushort clqm_ushort;
 #define CLQM_RINT(x)  rint(x)
+/* 1.5 * 2^23: the sum's unit is 1, and its bits count from there. Two cheap operations, where rounding and conversion are slow ones. */
+#define CLQM_TO_INT(x) (as_int((x) + 12582912.0f) - 0x4b400000)
 #define CLQM_BITS(x)  as_uint(x)
 #define CLQM_FLOAT(u) as_float(u)
 #define CLQM_INLINE   static inline
@@ -61,6 +64,7 @@ CLQM_INLINE float clqm_divide(float a, float b)
 typedef uint32_t clqm_uint;
 typedef uint16_t clqm_ushort;
 #define CLQM_RINT(x)      rintf(x)
+#define CLQM_TO_INT(x)    ((int)rintf(x))
 #define CLQM_DIVIDE(a, b) ((a) / (b))
 #define CLQM_INLINE       static inline
 
@@ -93,7 +97,7 @@ CLQM_INLINE int clqm_quantize(float d, int z, int qmin, int qmax)
 {
     const float low = (float)(qmin - z), high = (float)(qmax - z);
     const float clamped = d >= high ? high : (d > low ? d : low); /* NaN fails both comparisons */
-    return (int)CLQM_RINT(clamped) + z;
+    return CLQM_TO_INT(clamped) + z;
 }
 
 /* 1 if a finite quotient rounds to a value outside [qmin - z, qmax - z]. */

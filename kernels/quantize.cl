@@ -19,41 +19,68 @@
 #define CLQ_DST 5
 #endif
 
-INLINE int quantize(__global const struct clql_job *job, float x, struct params params, struct tally *tally)
+/* What all elements of a job have in common, out of the way of what stores might overwrite. */
+struct rule {
+    int qmin, qmax, reciprocal, counted;
+};
+
+INLINE struct rule get_rule(__global const struct clql_job *job)
 {
-    const float d = quotient(x, params, job->reciprocal);
-    if (job->counted) {
-        const int nan = clqm_is_nan(x), inf = clqm_is_inf(x);
-        const int clipped = CLQ_DST == S32 ? clqm_clipped_s32(d) : clqm_clipped(d, params.z, job->qmin, job->qmax);
-        tally->nan += nan;
-        tally->inf += inf;
-        tally->clipped += !nan && !inf && clipped;
+    const struct rule rule = {job->qmin, job->qmax, job->reciprocal, job->counted};
+    return rule;
+}
+
+INLINE void count(struct rule rule, float x, float d, int z, struct tally *tally)
+{
+    const int nan = clqm_is_nan(x), inf = clqm_is_inf(x);
+    const int clipped = CLQ_DST == S32 ? clqm_clipped_s32(d) : clqm_clipped(d, z, rule.qmin, rule.qmax);
+    tally->nan += nan;
+    tally->inf += inf;
+    tally->clipped += !nan && !inf && clipped;
+}
+
+INLINE int round_quotient(struct rule rule, float d, int z)
+{
+    return CLQ_DST == S32 ? clqm_quantize_s32(d) : clqm_quantize(d, z, rule.qmin, rule.qmax);
+}
+
+INLINE int4 quantize4(struct rule rule, float4 x, const struct params params[4], struct tally *tally)
+{
+    const float4 d = (float4)(quotient(x.x, params[0], rule.reciprocal), quotient(x.y, params[1], rule.reciprocal),
+                              quotient(x.z, params[2], rule.reciprocal), quotient(x.w, params[3], rule.reciprocal));
+    if (rule.counted) {
+        count(rule, x.x, d.x, params[0].z, tally);
+        count(rule, x.y, d.y, params[1].z, tally);
+        count(rule, x.z, d.z, params[2].z, tally);
+        count(rule, x.w, d.w, params[3].z, tally);
     }
-    return CLQ_DST == S32 ? clqm_quantize_s32(d) : clqm_quantize(d, params.z, job->qmin, job->qmax);
+    return (int4)(round_quotient(rule, d.x, params[0].z), round_quotient(rule, d.y, params[1].z), round_quotient(rule, d.z, params[2].z),
+                  round_quotient(rule, d.w, params[3].z));
+}
+
+INLINE int quantize(struct rule rule, float x, struct params params, struct tally *tally)
+{
+    const float d = quotient(x, params, rule.reciprocal);
+    if (rule.counted) count(rule, x, d, params.z, tally);
+    return round_quotient(rule, d, params.z);
 }
 
 /* The elements flat and flat + 1, if before `end`. */
-INLINE void quantize_pair(__global const struct clql_job *job, __global const uchar *src, __global uchar *dst, __global const float *scale,
-                                 __global const int *zero_point, long flat, long end, struct tally *tally)
+INLINE void quantize_pair(__global const struct clql_job *job, struct rule rule, __global const uchar *src, __global uchar *dst,
+                          __global const float *scale, __global const int *zero_point, long flat, long end, struct tally *tally)
 {
     const struct place place = locate(job, flat);
     struct params params = load_params(job, scale, zero_point, place.param);
-    const int first = quantize(job, load_float(src, place.at[0], CLQ_SRC), params, tally);
+    const int first = quantize(rule, load_float(src, place.at[0], CLQ_SRC), params, tally);
     int second = 0;
     if (!IS_4BIT(CLQ_DST)) store_int(dst, place.at[1], first, CLQ_DST);
     if (flat + 1 < end) {
         const struct place next = locate(job, flat + 1);
         if (place.same == 1) params = load_params(job, scale, zero_point, next.param);
-        second = quantize(job, load_float(src, next.at[0], CLQ_SRC), params, tally);
+        second = quantize(rule, load_float(src, next.at[0], CLQ_SRC), params, tally);
         if (!IS_4BIT(CLQ_DST)) store_int(dst, next.at[1], second, CLQ_DST);
     }
     if (IS_4BIT(CLQ_DST)) store_nibbles(dst, place.at[1], first, second);
-}
-
-INLINE int4 quantize4(__global const struct clql_job *job, float4 x, const struct params params[4], struct tally *tally)
-{
-    return (int4)(quantize(job, x.x, params[0], tally), quantize(job, x.y, params[1], tally), quantize(job, x.z, params[2], tally),
-                  quantize(job, x.w, params[3], tally));
 }
 
 KERNEL void quantize_quads(__global const uchar *restrict args, ulong jobs_offset, uint n_jobs, __global const uchar *src, __global uchar *dst,
@@ -62,7 +89,9 @@ KERNEL void quantize_quads(__global const uchar *restrict args, ulong jobs_offse
     __local uint sums[3];
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_QUAD);
+    const struct rule rule = get_rule(job);
     const int plain = is_plain(job, &tile);
+    const long src_offset = job->offset[0], dst_offset = job->offset[1];
     struct tally tally = {0, 0, 0};
     struct params params[4];
 
@@ -72,42 +101,50 @@ KERNEL void quantize_quads(__global const uchar *restrict args, ulong jobs_offse
 #pragma unroll
         for (int k = 0; k < CLQL_UNITS; ++k) {
             const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) x[k] = load_float4(src, job->offset[0] + flat, CLQ_SRC);
+            if (flat + CLQL_QUAD <= tile.end) x[k] = load_float4(src, src_offset + flat, CLQ_SRC);
         }
 #pragma unroll
         for (int k = 0; k < CLQL_UNITS; ++k) {
             const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) store_int4(dst, job->offset[1] + flat, quantize4(job, x[k], params, &tally), CLQ_DST);
+            if (flat + CLQL_QUAD <= tile.end) store_int4(dst, dst_offset + flat, quantize4(rule, x[k], params, &tally), CLQ_DST);
         }
     }
+    /* One quad ahead: its load is under way while the parameters of the one at hand are found. */
+    float4 ahead = 0.0f;
+    const int is_dense = !plain && (job->dense & 1);
+    if (is_dense && find_unit(&tile, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
+        ahead = load_float4(src, src_offset + find_unit(&tile, 0, CLQL_QUAD), CLQ_SRC);
 #pragma unroll 1
     for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD);
+        const long flat = find_unit(&tile, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD), next = find_unit(&tile, k + 1, CLQL_QUAD);
+        float4 x = ahead;
+        if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_float4(src, src_offset + next, CLQ_SRC);
         if (flat + CLQL_QUAD <= tile.end) {
             if (plain) continue;
             const struct place place = locate(job, flat);
             if (load_params4(job, scale, zero_point, place, flat, params)) {
-                store_int4(dst, place.at[1], quantize4(job, load_float4(src, place.at[0], CLQ_SRC), params, &tally), CLQ_DST);
+                if (!is_dense) x = load_float4(src, place.at[0], CLQ_SRC);
+                store_int4(dst, place.at[1], quantize4(rule, x, params, &tally), CLQ_DST);
                 continue;
             }
         }
         for (long pair = flat; pair < end; pair += CLQL_PAIR)
-            quantize_pair(job, src, dst, scale, zero_point, pair, end, &tally);
+            quantize_pair(job, rule, src, dst, scale, zero_point, pair, end, &tally);
     }
     add_tallies(job, counts, tally, sums);
 }
-
 KERNEL void quantize_any(__global const uchar *restrict args, ulong jobs_offset, uint n_jobs, __global const uchar *src, __global uchar *dst,
                          __global const float *restrict scale, __global const int *restrict zero_point, __global uint *counts)
 {
     __local uint sums[3];
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_PAIR);
+    const struct rule rule = get_rule(job);
     struct tally tally = {0, 0, 0};
 
     for (int k = 0; k < CLQL_UNITS; ++k) {
         const long flat = find_unit(&tile, k, CLQL_PAIR);
-        if (flat < tile.end) quantize_pair(job, src, dst, scale, zero_point, flat, tile.end, &tally);
+        if (flat < tile.end) quantize_pair(job, rule, src, dst, scale, zero_point, flat, tile.end, &tally);
     }
     add_tallies(job, counts, tally, sums);
 }
