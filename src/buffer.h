@@ -11,6 +11,7 @@ struct clq_buffer {
     void *data;                        /* host memory, or */
     void *memory;                      /* the device's, */
     const struct clq_backend *backend; /* of this kind */
+    pid_t pid;                         /* of the process that made it: a forked child leaves the device's memory alone */
 };
 
 #endif

@@ -6,6 +6,7 @@
 #include "buffer.h"
 #include "context.h"
 #include "validate.h"
+#include <unistd.h>
 
 static clq_tensor make_view(clq_dtype dtype, clq_memory memory, void *data, int64_t offset, int32_t rank, const int64_t *shape)
 {
@@ -49,7 +50,7 @@ clq_status clq_buffer_create(clq_context *context, int64_t size_bytes, clq_buffe
         return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_buffer_create: size_bytes = %lld, at least 1", (long long)size_bytes);
     made = clq_alloc(&context->allocator, 1, sizeof *made);
     if (made) {
-        *made = (struct clq_buffer){.allocator = context->allocator, .size_bytes = size_bytes, .backend = context->backend};
+        *made = (struct clq_buffer){.allocator = context->allocator, .size_bytes = size_bytes, .backend = context->backend, .pid = getpid()};
         status = allocate(context, made);
     }
     if (status != CLQ_OK) {
@@ -67,7 +68,7 @@ void clq_buffer_free(clq_buffer *buffer)
     clq_allocator allocator;
     if (!buffer) return;
     allocator = buffer->allocator; /* the copy goes with the buffer */
-    if (buffer->memory) buffer->backend->release(buffer->memory);
+    if (buffer->memory && getpid() == buffer->pid) buffer->backend->release(buffer->memory);
     clq_dealloc(&allocator, buffer->data);
     clq_dealloc(&allocator, buffer);
 }

@@ -480,16 +480,23 @@ static clq_status run_bound(clq_context *context, struct clq_cl_bound *bounds, i
 static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n)
 {
     struct clq_cl_bound one, *bounds = n == 1 ? &one : clq_alloc(&context->allocator, n, sizeof *bounds);
-    const clq_fp_mode mode = clq_fp_mode_enter();
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    const cl_event before = state->main.last;
     int64_t used = 0, on_device;
+    clq_fp_mode mode;
     clq_status status;
     if (!bounds) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for %lld operations", (long long)n);
+    if (before) clRetainEvent(before);
+    mode = clq_fp_mode_enter();
     for (int64_t i = 0; i < n; ++i)
         if (!is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};
     on_device = used;
     for (int64_t i = 0; i < n; ++i)
         if (is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};
     status = run_bound(context, bounds, n, on_device);
+    /* This call may have failed for the sake of earlier work, which may never be asked about but in clq_context_synchronize(). */
+    if (status != CLQ_OK && before && state->failed == CL_SUCCESS) state->failed = clq_cl_error_of(before);
+    if (before) clReleaseEvent(before);
     if (bounds != &one) clq_dealloc(&context->allocator, bounds);
     clq_fp_mode_leave(mode);
     return status;

@@ -19,8 +19,7 @@ void clq_cl_queue_push(struct clq_cl_queue *queue, cl_event event)
 }
 
 /* What the enqueueing functions take for their wait list and event. */
-#define WAITS &waits.events[0]
-#define LIST  waits.n, waits.n ? WAITS : NULL, &event
+#define LIST waits.n, waits.n ? waits.events : NULL, &event
 
 #define ENQUEUE(call)                                                            \
     do {                                                                         \
@@ -74,13 +73,20 @@ cl_int clq_cl_queue_wait(struct clq_cl_queue *queue, cl_uint n, const cl_event *
     return CL_SUCCESS;
 }
 
-cl_int clq_cl_wait(cl_event event)
+cl_int clq_cl_error_of(cl_event event)
 {
     cl_int state = CL_COMPLETE;
-    cl_int code = clWaitForEvents(1, &event);
+    const cl_int code = clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL);
+    if (code != CL_SUCCESS) return code;
+    return state < 0 ? state : CL_SUCCESS;
+}
+
+cl_int clq_cl_wait(cl_event event)
+{
+    const cl_int code = clWaitForEvents(1, &event);
     /* The wait itself only says that some event failed; its state says how. */
-    if (clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) == CL_SUCCESS && state < 0) code = state;
-    return code;
+    const cl_int failed = clq_cl_error_of(event);
+    return failed != CL_SUCCESS ? failed : code;
 }
 
 bool clq_cl_is_over(cl_event event)

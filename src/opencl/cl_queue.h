@@ -39,6 +39,9 @@ cl_int clq_cl_queue_finish(struct clq_cl_queue *queue);
 /* Waits for one event and gives its error, if any. */
 cl_int clq_cl_wait(cl_event event);
 
+/* What a command has failed with; CL_SUCCESS if it is complete or still to run. */
+cl_int clq_cl_error_of(cl_event event);
+
 /* True if the command is complete or has failed. */
 bool clq_cl_is_over(cl_event event);
 

@@ -18,11 +18,11 @@
 /* What is in a slot. */
 struct round {
     struct clq_cl_slot *slot;
-    struct clq_cl_segment segments[SLOT_SEGMENTS];
-    int64_t n;
+    int64_t n; /* segments */
     int64_t in_bytes, out_bytes; /* used from the begin and from the end of the slot */
     int64_t elements_bytes;      /* of all chunks, zero-copy ones too */
     cl_event done;               /* the last command of the round; NULL: nothing is under way */
+    struct clq_cl_segment segments[SLOT_SEGMENTS];
 };
 
 /* ------------------------------------------------------------------------------------------------ copies on the host */
@@ -346,10 +346,12 @@ clq_status clq_cl_run_staged(clq_context *context, struct clq_cl_bound *bounds, 
     CLQ_TRY(clq_cl_open_transfers(context));
     for (int i = 0; i < 2; ++i)
         CLQ_TRY(open_slot(context, &state->slots[i]));
-    rounds = clq_alloc_zeroed(&context->allocator, 2, sizeof *rounds);
+    rounds = clq_alloc(&context->allocator, 2, sizeof *rounds);
     if (!rounds) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory to stage host tensors");
-    for (int i = 0; i < 2; ++i)
+    for (int i = 0; i < 2; ++i) {
+        memset(&rounds[i], 0, offsetof(struct round, segments)); /* segments are set when they are added */
         rounds[i].slot = &state->slots[i];
+    }
     status = run_rounds(context, rounds, bounds, n);
     /* What is under way uses the slots and the caller's memory. */
     if (status != CLQ_OK) clq_cl_drain(state);
