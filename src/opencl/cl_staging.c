@@ -2,7 +2,7 @@
 /*
  * Host tensors on a device. Their elements pass in chunks through two slots of pinned memory: while one slot's chunk is computed, the next
  * one's inputs are on their way there, and the outputs of the one before on their way back, each on a queue of its own. Many small
- * tensors share a slot, and a launch. Where host and device have the same memory, tensors whose elements are in order are not copied at all.
+ * tensors share a slot, and a launch. Where host and device have the same memory, larger tensors whose elements are in order are not copied at all.
  */
 #include "config.h"
 
@@ -14,6 +14,7 @@
 #define SLOT_SEGMENTS   512         /* chunks in a slot */
 #define ALIGNMENT       64          /* of a chunk in a slot, bytes; and in elements, so that 4-bit ones fit too */
 #define COPY_TASK_BYTES (1 << 20)   /* a thread is worth starting for so much */
+#define ZERO_COPY_BYTES (1 << 14)   /* less is copied sooner than made a memory object of, and shares its launch with others */
 
 /* What is in a slot. */
 struct round {
@@ -178,7 +179,8 @@ int64_t clq_cl_chunk_elements(const struct clq_cl_state *state, const struct clq
 static bool is_zero_copy(const struct clq_cl_state *state, const struct clq_op *op, int k)
 {
     const int64_t bits = clq_dtype_bits(op->operand[k].dtype);
-    return state->programs.device.unified && clq_cl_is_dense(op, k) && (uintptr_t)op->operand[k].data % (uintptr_t)clq_max_i64(1, bits / 8) == 0;
+    if (!state->programs.device.unified || op->count < ZERO_COPY_BYTES * 8 / bits) return false;
+    return clq_cl_is_dense(op, k) && (uintptr_t)op->operand[k].data % (uintptr_t)clq_max_i64(1, bits / 8) == 0;
 }
 
 static clq_status wrap_chunk(clq_context *context, struct clq_cl_segment *segment, int k)
