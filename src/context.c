@@ -161,7 +161,7 @@ void clq_context_free(clq_context *context)
 {
     clq_allocator allocator;
     if (!context) return;
-    clq_batch_discard(context);
+    clq_tasks_free(context);
     clq_free_backends(context);
     allocator = context->allocator;
     clq_dealloc(&allocator, context);

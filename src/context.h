@@ -24,6 +24,7 @@ struct clq_context {
     const char *ran_on;                /* name of the backend of the last operation */
     bool batching;
     struct clq_task *first_task, **next_task; /* of the batch */
+    struct clq_task *spare_tasks;             /* of earlier batches, to be used again */
     char error_text[CLQ_ERROR_TEXT_BYTES];
 };
 

@@ -11,12 +11,20 @@
 
 #define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
 
+static struct clq_task *take_spare(clq_context *context)
+{
+    struct clq_task *task = context->spare_tasks;
+    if (task) context->spare_tasks = task->next;
+    return task;
+}
+
 clq_status clq_task_begin(const struct clq_call *call, struct clq_task *local, struct clq_task **task)
 {
     CLQ_TRY(clq_check_call(call));
     *task = local;
     if (call->context->batching) {
-        *task = clq_alloc(&call->context->allocator, 1, sizeof **task);
+        *task = take_spare(call->context);
+        if (!*task) *task = clq_alloc(&call->context->allocator, 1, sizeof **task);
         if (!*task) return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory to record a call", call->name);
     }
     (*task)->ops = (*task)->params = 0;
@@ -98,7 +106,9 @@ static void free_task(clq_context *context, struct clq_task *task, bool recorded
         clq_param_free(context, &task->param[i]);
     clq_dealloc(&context->allocator, task->scratch);
     if (task->device_scratch) context->backend->release(task->device_scratch);
-    if (recorded) clq_dealloc(&context->allocator, task);
+    if (!recorded) return;
+    task->next = context->spare_tasks;
+    context->spare_tasks = task;
 }
 
 /* Results to where the caller wants them. */
@@ -178,14 +188,22 @@ static clq_status run_batch(clq_context *context, struct clq_op **ops)
     return status;
 }
 
-void clq_batch_discard(clq_context *context)
+static void end_batch(clq_context *context)
 {
-    while (context->batching && context->first_task) {
+    while (context->first_task) {
         struct clq_task *task = context->first_task;
         context->first_task = task->next;
         free_task(context, task, true);
     }
     context->batching = false;
+}
+
+void clq_tasks_free(clq_context *context)
+{
+    struct clq_task *task;
+    end_batch(context);
+    while ((task = take_spare(context)) != NULL)
+        clq_dealloc(&context->allocator, task);
 }
 
 clq_status clq_batch_end(clq_context *context)
@@ -203,6 +221,6 @@ clq_status clq_batch_end(clq_context *context)
         status = ops ? run_batch(context, ops) : FAIL(CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld calls", (long long)tasks);
         clq_dealloc(&context->allocator, ops);
     }
-    clq_batch_discard(context);
+    end_batch(context);
     return status;
 }

@@ -43,7 +43,7 @@ void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts);
 /* Adds an operation that makes every element of a contiguous output 0. */
 clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output);
 
-/* Forgets an open batch. */
-void clq_batch_discard(clq_context *context);
+/* Forgets an open batch and frees what batches have left for the next. */
+void clq_tasks_free(clq_context *context);
 
 #endif
