@@ -9,23 +9,26 @@
  *
  * **Order.** A context is a stream: operations take effect in the order of the calls. On an OpenCL device a call whose outputs are
  * all there returns when its work has been queued; a call with an output in host memory returns when that is complete. Host
- * inputs, parameters, views and structs may be reused on return, outside of a batch.
+ * inputs, parameters, views and structs may be reused on return, outside of a batch. Buffers in use by queued work may be freed.
  *
- * **Where it runs.** A call with an operand on a device runs there, or fails. A call on host memory alone runs where the context's
- * option host_tensors says, and is done again on the CPU if the device fails it (option no_fallback; logged;
- * clq_context_ran_on() tells). The bits are the same.
+ * **Where it runs.** A call with a tensor or a parameter on a device runs there, or fails; what it has in host memory is brought there and back.
+ * A call on host memory alone runs where the context's option host_tensors says, and is done again on the CPU if the device fails it
+ * (option no_fallback; logged; clq_context_ran_on() tells). The bits are the same.
  *
- * **Errors.** A function that can fail returns a clq_status. On failure its outputs are untouched, and
- * clq_context_error() gives one line that names the argument, its value and its bound. Nothing prints or exits.
- * Every function that takes a context fails with CLQ_ERROR_INVALID_ARGUMENT when it is NULL.
+ * **Errors.** A function that can fail returns a clq_status, and clq_context_error() gives one line that names the argument, its value
+ * and its bound. On failure outputs are untouched, unless a device failed when work had begun: with CLQ_ERROR_DEVICE, and in a context
+ * on a device with CLQ_ERROR_OUT_OF_MEMORY, what they hold is unspecified. Work that fails after its call returned is told of by
+ * clq_context_synchronize() or an earlier call that waits. Nothing prints or exits. Every function that takes a context fails with
+ * CLQ_ERROR_INVALID_ARGUMENT when it is NULL.
  *
  * **Threads.** One thread at a time in a context; any number of contexts, each used by its own thread, at once.
  * Functions that take no context may be called from any thread.
  *
  * **Fork.** A CPU context stays usable in a forked child, where it runs on the calling thread alone. (A *new* context in
  * the child of a process that had already run on several threads may hang in some OpenMP runtimes, GCC's among them:
- * give it num_threads = 1 or a parallel_for of your own.) In a context on an OpenCL device every call fails with CLQ_ERROR_FORKED
- * there; freeing it is fine.
+ * give it num_threads = 1 or a parallel_for of your own.) In a context on an OpenCL device every call that would work there fails with
+ * CLQ_ERROR_FORKED; freeing it, and its buffers, is fine. Few OpenCL drivers can be used again in a child of a process that has used
+ * them, and looking for devices is such a use: give new contexts of the child device = "cpu".
  *
  * **Overlap.** An output may not overlap an input, a parameter or another output, with one exception named at
  * clq_convert(). No view of an output may visit an element twice. Both are refused with CLQ_ERROR_OVERLAP.
@@ -207,7 +210,9 @@ typedef struct clq_scheme {
  * `scale` is f32 in [CLQ_SCALE_MIN, CLQ_SCALE_MAX]. `zero_point` is s32 in [qmin, qmax]; a zeroed view means 0, or for a
  * symmetric scheme its fixed value: 0 for signed types, (qmin + qmax + 1) >> 1 for unsigned ones. A symmetric scheme with a
  * zero point of another value is refused, and so is s32 with one that is not 0. Shapes are those of clq_scheme_shape();
- * per tensor, rank 0 and [1] both serve. Values are checked in every call, before any output is written.
+ * per tensor, rank 0 and [1] both serve. Values in host memory are checked in every call, before any output is written. Those on a
+ * device are looked at by clq_qparams_check() alone: with bad ones results are unspecified, but quantized values lie in [qmin, qmax] and
+ * nothing else is touched.
  */
 typedef struct clq_qparams {
     clq_scheme scheme;     /**< How. */
@@ -284,16 +289,20 @@ typedef struct clq_context_options {
 /**
  * Creates a context.
  *
- * The environment variables CLQ_DEVICE, CLQ_CPU and CLQ_NUM_THREADS stand in for options left at their default; an unknown
- * name or number is an error in either place, never a guess.
+ * "opencl" is the best GPU or accelerator, an error where there is none; "opencl:N" is any device that clq_devices_list() shows, also one that
+ * is the CPU again. By default the best GPU or accelerator is taken, else the CPU. The environment variables CLQ_DEVICE, CLQ_CPU and
+ * CLQ_NUM_THREADS stand in for options left at their default; an unknown name or number is an error in either place, never a guess.
+ *
+ * Compiled kernels are kept on disk: in the folder CLQ_CACHE_DIR, else in clquant in XDG_CACHE_HOME, else in .cache/clquant in HOME. It is
+ * created with mode 0700, and not used if others may write to it. Without it, or with anything odd in it, kernels are compiled again.
  * @param options NULL for the defaults
  * @param[out] context the new context, NULL on failure; free it with clq_context_free()
  * @return CLQ_ERROR_INVALID_ARGUMENT for a bad option or variable, CLQ_ERROR_NO_DEVICE when the device or table asked for
- *         is not there, CLQ_ERROR_ROUNDING, CLQ_ERROR_OUT_OF_MEMORY
+ *         is not there, CLQ_ERROR_DEVICE when one that was named does not open (one that was not is passed over), CLQ_ERROR_ROUNDING, CLQ_ERROR_OUT_OF_MEMORY
  */
 CLQ_API clq_status clq_context_create(const clq_context_options *options, clq_context **context);
 
-/** Frees a context; NULL is fine. Buffers outlive it. */
+/** Frees a context when its work is complete; NULL is fine. Buffers outlive it. Forgets an open batch. */
 CLQ_API void clq_context_free(clq_context *context);
 
 /** The line of text of the last call on this context that failed; "" if none has. Valid until the next call on it. */
@@ -353,10 +362,12 @@ CLQ_API clq_status clq_devices_list(clq_device_info *infos, int32_t capacity, in
  * Allocates memory where the context runs, uninitialized, aligned to at least 64 bytes.
  *
  * A buffer of a CPU context can be used in every CPU context. It comes from the context's allocator, which must outlive it.
- * A buffer of a context on an OpenCL device is memory of that device. Work that uses it keeps the memory alive, so it may be freed at once.
+ * A buffer of a context on an OpenCL device is memory of that device, for this context and others in the same cl_context (see
+ * clq_context_create_opencl()); in any other it is refused with CLQ_ERROR_CONTEXT. Work that uses it keeps the memory alive, so it may be
+ * freed at once.
  * @param size_bytes 1 or more
  * @param[out] buffer the new buffer, NULL on failure; free it with clq_buffer_free()
- * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_OUT_OF_MEMORY
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_DEVICE, CLQ_ERROR_ROUNDING, CLQ_ERROR_FORKED
  */
 CLQ_API clq_status clq_buffer_create(clq_context *context, int64_t size_bytes, clq_buffer **buffer);
 
@@ -370,8 +381,9 @@ CLQ_API void clq_buffer_free(clq_buffer *buffer);
  *
  * Operations are the functions of this header that take tensors, from clq_convert() on, except clq_qparams_check(), which
  * looks at values at once. Those of a batch must be independent: none may write what another reads or writes. Until the end,
- * host memory of inputs, parameters and outputs stays in use; the views and structs themselves may go. An operation that fails its
- * checks is not recorded and says so; the others stay.
+ * host memory of inputs, parameters and outputs stays in use, and buffers must not be freed; the views and structs themselves may go. An
+ * operation that fails its checks is not recorded and says so; the others stay. clq_context_synchronize(), clq_opencl_event() and
+ * clq_opencl_wait() do not count what is only recorded.
  * @return CLQ_ERROR_INVALID_ARGUMENT if a batch is open already; CLQ_ERROR_ROUNDING, CLQ_ERROR_FORKED
  */
 CLQ_API clq_status clq_batch_begin(clq_context *context);
@@ -380,6 +392,7 @@ CLQ_API clq_status clq_batch_begin(clq_context *context);
  * Runs the recorded operations together: on the CPU, small ones are spread over the threads; on an OpenCL device those of one kind
  * between the same dtypes are one launch if their tensors lie in the same buffer or in host memory. Outputs in host memory are complete on return.
  *
+ * Host tensors are done again on the CPU if the device fails and no operation of the batch has an operand on it. The batch is closed in any case.
  * @return CLQ_ERROR_INVALID_ARGUMENT if no batch is open, else the first error; which outputs have been written is then unspecified
  */
 CLQ_API clq_status clq_batch_end(clq_context *context);
@@ -402,7 +415,8 @@ CLQ_API clq_status clq_scheme_shape(clq_context *context, const clq_scheme *sche
  * With equal dtypes (any of them) the bits are copied. Among f32, f16 and bf16, and from f64 to these three, each value is
  * rounded once, ties to even; a NaN stays a NaN.
  * @param      src input
- * @param[out] dst same shape; may be the identical view (same address, shape and strides, equal element size)
+ * @param[out] dst same shape; may be the identical view (same address, shape and strides, equal element size). In host memory that is done
+ *             on the CPU in every context: a device that failed halfway would have destroyed the input
  * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERLAP, CLQ_ERROR_OVERFLOW,
  *         CLQ_ERROR_CONTEXT, CLQ_ERROR_ROUNDING
  */
@@ -438,7 +452,7 @@ CLQ_API clq_status clq_minmax(clq_context *context, const clq_tensor *x, const c
  * s is clamped to [CLQ_SCALE_MIN, CLQ_SCALE_MAX] before z is derived. lo == hi == 0 gives s = 1 and z = 0 clamped into
  * [qmin, qmax], or the fixed z. fl() is one f32 operation rounded to nearest, ties to even.
  * (Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", 2018, sec. 2.)
- * @param      lo,hi f32, equal shapes: that of params->scale
+ * @param      lo,hi f32, equal shapes: that of params->scale; on a device their values are not checked
  * @param[out] params scale is filled; zero_point too unless it is a zeroed view, which an asymmetric scheme refuses
  * @return CLQ_ERROR_PARAMETER if a lo > hi or one is not finite, or for the scheme (P < 1; symmetric full when
  *         (z - qmin) - (qmax - z) is neither 0 nor 1); CLQ_ERROR_DTYPE for s32; else as clq_quantize()
@@ -454,7 +468,7 @@ CLQ_API clq_status clq_qparams_from_range(clq_context *context, const clq_tensor
 CLQ_API clq_status clq_choose_qparams(clq_context *context, const clq_tensor *x, const clq_qparams *params);
 
 /**
- * Checks parameters against each other and against the tensor they are for: scheme, shapes, and every value.
+ * Checks parameters against each other and against the tensor they are for: scheme, shapes, and every value. Waits for those on a device.
  *
  * @param x only its rank and shape are read
  * @return CLQ_OK, or what clq_quantize() would return for them

@@ -11,6 +11,7 @@
 #include <clquant.h>
 
 #ifndef CL_TARGET_OPENCL_VERSION
+/** The version of OpenCL that CL/cl.h declares, unless the program has chosen another. This header needs 1.2. */
 #define CL_TARGET_OPENCL_VERSION 120
 #endif
 #include <CL/cl.h>
@@ -25,14 +26,18 @@ extern "C" {
  * Operations are queued there in the order of the calls, each waiting for the one before it, so that an out-of-order queue serves as
  * well as an in-order one. On an in-order queue they take their place among the caller's own commands; on an
  * out-of-order queue the two are ordered by clq_opencl_wait() and clq_opencl_event() alone. Host tensors are staged
- * through further queues on the same device, which the library makes when they are first needed.
+ * through further queues on the same device, which the library makes when they are first needed: there too the calls' own order holds,
+ * and a call with an output in host memory waits for what the operations before it wait for.
+ *
+ * Any number of contexts may share a cl_context, a device or a queue; a queue that several threads use must be safe for that, as all of OpenCL
+ * but clSetKernelArg() is. The first call of each kind compiles kernels, or loads them from the cache: see clq_context_warm_up().
  * @param options  as in clq_context_create(), of which `device` must be NULL; CLQ_DEVICE is not read; may be NULL
- * @param cl       retained until the context is freed, as are its buffers by the work that uses them
+ * @param cl       retained until the context is freed
  * @param device   a device of `cl`
  * @param queue    a queue of `cl` on `device`; retained
  * @param[out] context the new context, NULL on failure; free it with clq_context_free()
  * @return as clq_context_create(); CLQ_ERROR_NO_DEVICE if the device lacks what clquant needs; CLQ_ERROR_INVALID_ARGUMENT if context, device and
- *         queue do not belong together
+ *         queue do not belong together or one is NULL
  */
 CLQ_API clq_status clq_context_create_opencl(const clq_context_options *options, cl_context cl, cl_device_id device, cl_command_queue queue,
                                              clq_context **context);
@@ -40,8 +45,10 @@ CLQ_API clq_status clq_context_create_opencl(const clq_context_options *options,
 /**
  * A contiguous row-major view of an OpenCL buffer, starting `offset` elements into it. Checks nothing, as clq_tensor_host().
  *
- * The buffer must belong to the cl_context that the context of a call runs in. Of two buffers the library knows only whether they are the
- * same: that sub-buffers of one parent do not overlap is the caller's to see to.
+ * The buffer must be one of the cl_context that the context of a call runs in, else CLQ_ERROR_CONTEXT, and as large as the view,
+ * else CLQ_ERROR_SHAPE. It may be released as soon as the call returns, outside of a batch. Of two buffers the library knows only whether
+ * they are the same: that sub-buffers of one parent do not overlap is the caller's to see to, and that those made with
+ * CL_MEM_USE_HOST_PTR are not mapped or reached by the host meanwhile.
  */
 CLQ_API clq_tensor clq_tensor_opencl(clq_dtype dtype, cl_mem buffer, int64_t offset, int32_t rank, const int64_t *shape);
 

@@ -147,4 +147,7 @@ extern const struct clq_backend clq_backend_opencl;
 /* run.c: runs validated, independent operations of at least one element each. */
 clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n);
 
+/* Gives memory of the context's device back; NULL is fine. A forked child leaves it alone. */
+void clq_release(clq_context *context, void *memory);
+
 #endif

@@ -80,7 +80,7 @@ static clq_status add_minmax(struct clq_task *task, const struct clq_operand *x,
     clq_op_set_operand(op, 1, x);
     op->param_count = info->param_count;
     set_range(op, lo, hi);
-    op->counted = true;
+    op->counted = task->counts.tensor != NULL;
     clq_op_set_counts(op, &task->counts);
     return CLQ_OK;
 }

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* Best first; the CPU last, as it takes everything in host memory. */
 static const struct clq_backend *const backends[] = {
@@ -32,13 +33,23 @@ clq_status clq_choose_backend(clq_context *context, const clq_context_options *o
 {
     const char *device = options->device;
     const bool named = foreign || (device && names_opencl(device));
+#ifdef CLQ_WITH_OPENCL
+    clq_status status;
+#endif
     if (!named && device && strcmp(device, "cpu") != 0)
         return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: %s = \"%s\", must be cpu, opencl or opencl:N", sources->device, device);
     context->backend = &clq_backend_cpu;
     CLQ_TRY(clq_backend_cpu.create(context, options, sources, NULL));
     if (device && !named) return CLQ_OK;
 #ifdef CLQ_WITH_OPENCL
-    CLQ_TRY(clq_backend_opencl.create(context, options, sources, foreign));
+    status = clq_backend_opencl.create(context, options, sources, foreign);
+    if (status != CLQ_OK) {
+        /* A device that is listed but cannot be opened, for instance by a second process, is none for those who did not ask for it. */
+        if (named) return status;
+        clq_log(context, CLQ_LOG_WARNING, "the best device cannot be used, so the CPU is: %s", context->error_text);
+        clq_backend_opencl.destroy(context);
+        context->error_text[0] = '\0';
+    }
     if (context->opencl_state) context->backend = &clq_backend_opencl;
     context->no_fallback = options->no_fallback != 0;
     context->host_tensors = options->host_tensors;
@@ -105,6 +116,11 @@ clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n)
     return status;
 }
 
+void clq_release(clq_context *context, void *memory)
+{
+    if (memory && getpid() == context->threads.pid) context->backend->release(memory);
+}
+
 /* ------------------------------------------------------------------------------------------------ what there is */
 
 clq_status clq_context_info(const clq_context *context, clq_device_info *info)
@@ -122,6 +138,8 @@ clq_status clq_devices_list(clq_device_info *infos, int32_t capacity, int32_t *c
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
     clq_device_info chosen = {.chosen = 0};
     char error_text[sizeof infos->reason];
+    const char *variable = getenv("CLQ_DEVICE");
+    const bool named = variable && *variable;
     clq_context *context;
     int32_t n = 0;
 
@@ -136,9 +154,11 @@ clq_status clq_devices_list(clq_device_info *infos, int32_t capacity, int32_t *c
         infos[i].chosen = strcmp(infos[i].id, chosen.id) == 0;
         if (infos[i].reason[0]) continue; /* it cannot be used */
         if (infos[i].chosen)
-            snprintf(infos[i].reason, sizeof infos[i].reason, "the best device there is");
+            snprintf(infos[i].reason, sizeof infos[i].reason, named ? "CLQ_DEVICE names it" : "the best device there is");
+        else if (context)
+            snprintf(infos[i].reason, sizeof infos[i].reason, named ? "CLQ_DEVICE names another" : "another device is better");
         else
-            snprintf(infos[i].reason, sizeof infos[i].reason, "%s", context ? "another device is better" : error_text);
+            snprintf(infos[i].reason, sizeof infos[i].reason, "%s", error_text);
     }
     clq_context_free(context);
     *count = n;

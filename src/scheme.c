@@ -220,7 +220,7 @@ void clq_param_free(clq_context *context, struct clq_param *param)
 {
     clq_dealloc(&context->allocator, param->copy);
     param->copy = NULL;
-    if (param->device_copy) context->backend->release(param->device_copy);
+    clq_release(context, param->device_copy);
     param->device_copy = NULL;
 }
 

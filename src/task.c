@@ -105,7 +105,7 @@ static void free_task(clq_context *context, struct clq_task *task, bool recorded
     for (int32_t i = 0; i < task->params; ++i)
         clq_param_free(context, &task->param[i]);
     clq_dealloc(&context->allocator, task->scratch);
-    if (task->device_scratch) context->backend->release(task->device_scratch);
+    clq_release(context, task->device_scratch);
     if (!recorded) return;
     task->next = context->spare_tasks;
     context->spare_tasks = task;

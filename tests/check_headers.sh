@@ -1,8 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Each public header compiles alone, as C11 and as C++17, without a warning; and they name the version that the package has.
+# Each public header compiles alone, as C11 and as C++17, without a warning; and they name the version that the package has. The one
+# for OpenCL needs CL/cl.h, which is there where the library is built with it.
 set -u
 srcdir=${CLQ_SRCDIR:-.}
+builddir=${CLQ_BUILDDIR:-.}
 cc=${CLQ_CC:-cc}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,8 +21,16 @@ echo 'int main() { return 0; }' >"$work/empty.cc"
 cplusplus=yes
 compile c++ c++17 "$work/empty.cc" 2>/dev/null || cplusplus=no
 
+echo '#include <CL/cl.h>' >"$work/cl.c"
+opencl=yes
+compile c c11 "$work/cl.c" 2>/dev/null || grep -q '^#define CLQ_WITH_OPENCL 1' "$builddir/config.h" || opencl=no
+
 for header in "$srcdir"/include/*.h; do
     name=$(basename "$header")
+    if [ "$name" = clquant_opencl.h ] && [ $opencl = no ]; then
+        echo "not tried: $name, as CL/cl.h is not here"
+        continue
+    fi
     cat >"$work/use.c" <<END
 #include <$name>
 #include <$name>

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# README.md shows examples/quickstart.c as it is (without the licence line), and names only commands and options that exist.
+# README.md shows examples/quickstart.c as it is (without the licence line), then pieces of other examples, and names only commands and options
+# that exist.
 set -u
 srcdir=${CLQ_SRCDIR:-.}
 builddir=${CLQ_BUILDDIR:-.}
@@ -8,13 +9,22 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
 
-# shellcheck disable=SC2016
-sed -n '/^```c$/,/^```$/{/^```/d;p;}' "$srcdir/README.md" >"$work/shown"
+# Its blocks of C, each to a file of its own.
+awk -v folder="$work" '/^```c$/ { n++; inside = 1; next } /^```$/ { inside = 0 } inside { print >(folder "/shown" n) }' "$srcdir/README.md"
 grep -v SPDX-License-Identifier "$srcdir/examples/quickstart.c" >"$work/real"
-diff "$work/shown" "$work/real" || {
+diff "$work/shown1" "$work/real" || {
     echo "FAIL: README.md does not show examples/quickstart.c"
     failed=1
 }
+for piece in "$work"/shown[2-9]*; do
+    [ -e "$piece" ] || continue
+    awk 'NR == FNR { piece = piece $0 "\n"; next } { file = file $0 "\n" } END { exit index(file, "\n" piece) == 0 }' \
+        "$piece" "$srcdir"/examples/*.c || {
+        echo "FAIL: README.md shows what no example has:"
+        cat "$piece"
+        failed=1
+    }
+done
 
 # shellcheck disable=SC2016
 sed -n '/^```sh$/,/^```$/s/^\(clquant [a-z].*\)/\1/p' "$srcdir/README.md" | sed 's/#.*//' >"$work/commands"

@@ -11,7 +11,8 @@ set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 logs=$top/build/matrix
 jobs=$(nproc 2>/dev/null || echo 2)
-all_rows=(gcc qemu-x86 qemu-aarch64 clang asan-ubsan tsan scalar no-openmp no-jansson fuzz distcheck distcheck-no-opencl doc setup)
+all_rows=(gcc qemu-x86 rusticl oclgrind qemu-aarch64 clang asan-ubsan tsan scalar no-openmp no-jansson fuzz offline-kernels distcheck
+    distcheck-no-opencl doc setup)
 unset CC CXX CPP CFLAGS CPPFLAGS LDFLAGS LIBS MAKEFLAGS CLQ_DEVICE CLQ_CPU CLQ_NUM_THREADS OMP_NUM_THREADS
 export CLQ_TEST_QUICK=1
 # For rows whose point is not the optimizer: a third of the time to compile. --disable-shared halves it again, as libtool makes no
@@ -39,7 +40,7 @@ need()
 # A line for the row's report.
 note()
 {
-    echo "$*" | tee -a "$notes"
+    [ -z "$*" ] || echo "$*" | tee -a "$notes"
 }
 
 configure()
@@ -90,6 +91,8 @@ row_asan_ubsan()
     local cc=gcc
     ! command -v clang >/dev/null || cc=clang
     sanitizer_works $cc address,undefined
+    # Other drivers crash under it when they are loaded.
+    export OCL_ICD_VENDORS=pocl.icd
     build_and_check CC=$cc CFLAGS="$quick_build" --disable-shared --enable-sanitizers=address,undefined
 }
 
@@ -104,24 +107,26 @@ row_tsan()
     if ! $cc -fsanitize=thread probe.c -o probe || ! $unrandomized ./probe; then
         skip "$cc -fsanitize=thread does not work here"
     fi
-    configure CC=$cc CFLAGS="$quick_build" --disable-shared --enable-sanitizers=thread --disable-openmp
+    # A driver's own threads are none of its business.
+    note "without OpenCL"
+    configure CC=$cc CFLAGS="$quick_build" --disable-shared --enable-sanitizers=thread --disable-openmp --without-opencl
     make -j"$jobs"
     check LOG_COMPILER="$unrandomized" SH_LOG_COMPILER="$unrandomized sh"
 }
 
 row_scalar()
 {
-    build_and_check --enable-werror --disable-simd
+    build_and_check --enable-werror --disable-simd --without-opencl
 }
 
 row_no_openmp()
 {
-    build_and_check CFLAGS="$quick_build" --disable-shared --enable-werror --disable-openmp
+    build_and_check CFLAGS="$quick_build" --disable-shared --enable-werror --disable-openmp --without-opencl
 }
 
 row_no_jansson()
 {
-    build_and_check CFLAGS="$quick_build" --disable-shared --enable-werror --without-jansson
+    build_and_check CFLAGS="$quick_build" --disable-shared --enable-werror --without-jansson --without-opencl
 }
 
 # Prints which tables `clquant devices` finds when it is run by the given command.
@@ -130,21 +135,62 @@ note_tables()
     note "$("$@" devices | sed -n 's/^ *tables */tables: /p')"
 }
 
-row_qemu_x86()
+# The very programs that the row gcc has tested, if it has run; else their like.
+use_gcc_build()
 {
-    [ "$(uname -m)" = x86_64 ] || skip "this machine is no x86-64"
-    need qemu-x86_64
-    # The very programs that the row gcc has tested, if it has run.
     if [ -e ../gcc/test-suite.log ]; then
         cd ../gcc
     else
         configure CC=gcc --enable-werror
         make -j"$jobs"
     fi
+}
+
+# On Mesa's OpenCL for the CPU, which compiles, rounds and flushes in its own ways. It takes minutes to compile the quantize and error_stats programs of
+# all dtype pairs; of these the known results are enough.
+row_rusticl()
+{
+    [ -e /etc/OpenCL/vendors/rusticl.icd ] || skip "no rusticl.icd (mesa-opencl-icd)"
+    export RUSTICL_ENABLE=llvmpipe OCL_ICD_VENDORS=rusticl.icd CK_DEFAULT_TIMEOUT=400
+    use_gcc_build
+    ./clquant devices 2>/dev/null | grep -q llvmpipe || skip "rusticl has no llvmpipe device"
+    check TESTS='tests/opencl_convert tests/opencl_qparams'
+    export CK_RUN_CASE="known results"
+    check TESTS='tests/opencl_quantize tests/opencl_error_stats'
+    note "opencl_quantize, opencl_error_stats: known results alone"
+}
+
+# Under a device that watches every access.
+row_oclgrind()
+{
+    need oclgrind
+    use_gcc_build
+    local status=0
+    "$top/tests/oclgrind.sh" . | tee oclgrind.log || status=$?
+    note "$(tail -n 1 oclgrind.log)"
+    return $status
+}
+
+# For processors that are not here.
+row_offline_kernels()
+{
+    local status=0
+    "$top/tests/offline_kernels.sh" | tee offline.log || status=$?
+    note "$(grep '^skipped' offline.log)"
+    note "$(tail -n 1 offline.log)"
+    return $status
+}
+
+row_qemu_x86()
+{
+    [ "$(uname -m)" = x86_64 ] || skip "this machine is no x86-64"
+    need qemu-x86_64
+    use_gcc_build
     # Nehalem (2008): SSE4.2, no AVX. An instruction beyond it that is not behind a check ends a test.
     note_tables ./libtool --mode=execute qemu-x86_64 -cpu Nehalem ./clquant
+    # A driver that compiles for the processor would be emulated too, for much longer than the tests take.
     # shellcheck disable=SC2016 # make expands it
-    check TESTS='$(unit_tests)' LOG_COMPILER="qemu-x86_64 -cpu Nehalem"
+    check TESTS='$(filter-out tests/opencl_% tests/test_opencl_%,$(unit_tests))' LOG_COMPILER="qemu-x86_64 -cpu Nehalem"
 }
 
 # Unpacks the distribution's arm64 build of Check, jansson and zlib into ./sysroot, by an apt of its own.
@@ -245,6 +291,9 @@ if [ ! -x "$top/configure" ]; then
 fi
 mkdir -p "$logs"
 work=$(mktemp -d)
+# Kernels are compiled once for all rows, not once a row.
+mkdir "$work/pocl-cache"
+export CLQ_CACHE_DIR=$work/cache POCL_CACHE_DIR=$work/pocl-cache
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 passed=0 failed=0 skips=0
 [ $# -gt 0 ] || set -- "${all_rows[@]}"

@@ -58,16 +58,22 @@ absent out.safetensors
 # ---------------------------------------------------------------------------------------------- devices
 
 expect 0 0 "$clquant" devices
-says out "cpu (would be used)"
+[ "$(grep -c '^[a-z:0-9]* (would be used)$' out)" = 1 ] || complain "devices would not use exactly one"
 says out "why"
 expect 0 0 "$clquant" devices --json
 # OpenCL devices, if there are any, come first.
 last=$(($(grep -c '"id":' out) - 1))
 is devices.$last.id cpu
-is devices.$last.would_be_used true
 expect 0 0 env CLQ_CPU=scalar "$clquant" devices --json
 is devices.$last.path scalar
 expect 2 1 env CLQ_DEVICE=frobnicator "$clquant" devices
+expect 0 0 env CLQ_DEVICE=cpu "$clquant" devices --json
+is devices.$last.would_be_used true
+is devices.$last.reason 'CLQ_DEVICE names it'
+expect 1 1 "$clquant" quantize in.npy -o out.safetensors --device opencl:99
+says err '"opencl:99"'
+expect 0 0 "$clquant" devices
+! grep -E '^  [a-z]+ *$' out || complain "devices has a line without text"
 expect 0 0 "$clquant" devices --quiet
 [ ! -s out ] || complain "devices --quiet prints"
 
@@ -198,6 +204,79 @@ says out '"name": "a", "file": "q.safetensors", "dtype": "U8", "shape": [116]'
 says out '"name": "b", "file": "q.safetensors", "dtype": "U8", "shape": [4, 5, 3]'
 says out '"name": "a_scale", "file": "q.safetensors", "dtype": "F32", "shape": []'
 says out '"name": "a_zero_point", "file": "q.safetensors", "dtype": "I32", "shape": []'
+
+# ---------------------------------------------------------------------------------------------- OpenCL devices
+
+# on_device OPTION...: quantizes, dequantizes and compares $in on the CPU and on $device: the same files and figures.
+on_device()
+{
+    expect 0 0 "$clquant" quantize "$in" -o q.safetensors "$@" --quiet
+    for program in "$clquant" "$small"; do
+        expect 0 0 "$program" quantize "$in" -o q1.safetensors "$@" --device "$device" --json
+        is device "$device"
+        is path opencl
+        is calls_on_cpu 0
+        same q.safetensors q1.safetensors
+    done
+    expect 0 0 "$clquant" dequantize q.safetensors -o y.safetensors --quiet
+    expect 0 0 "$clquant" dequantize q.safetensors -o y1.safetensors --device "$device" --json
+    is calls_on_cpu 0
+    same y.safetensors y1.safetensors
+    expect 0 0 "$clquant" compare "$in" q.safetensors --json
+    cp out on_cpu
+    expect 0 0 "$clquant" compare "$in" q.safetensors --device "$device" --json --threads 1
+    is device "$device"
+    is calls_on_cpu 0
+    for tensor in $(seq 0 $((tensors - 1))); do
+        for key in name max_error nan infinite elements; do
+            is tensors."$tensor".$key "$("$value" on_cpu tensors."$tensor".$key)"
+        done
+        echo "$("$value" on_cpu tensors."$tensor".mse) $("$value" out tensors."$tensor".mse)"
+    done | awk '/FAIL/ || $1 - $2 > 1e-9 * $1 || $2 - $1 > 1e-9 * $1 { print; bad = 1 } END { exit bad || NR < 1 }' ||
+        complain "compare has other figures on $device: $*"
+}
+
+# The first device that can be used.
+CLQ_CACHE_DIR=${CLQ_CACHE_DIR:-$work/cache}
+export CLQ_CACHE_DIR
+"$make" x.npy x:F32:6x50:uniform
+device=
+"$clquant" devices --json >listed
+for id in $(seq 0 $((last - 1))); do
+    "$clquant" quantize x.npy -o q.safetensors --quiet --device opencl:"$id" 2>err && device=opencl:$id && break
+    says err "$("$value" listed devices."$id".reason)"
+done
+if [ -n "$device" ]; then
+    for key in name version capabilities cache compute_units memory_bytes reason; do
+        [ -n "$("$value" listed devices."$id".$key)" ] || complain "devices --json says nothing of $key"
+    done
+    expect 0 0 "$clquant" devices
+    for title in name path version has units memory kernels why; do
+        says out "  $title"
+    done
+    in=x.npy tensors=1
+    on_device
+    on_device --dtype u4 --scheme asymmetric --axis 1 --group-size 7
+    in=x.safetensors tensors=3
+    on_device --dtype u4 --scheme asymmetric --axis -1 --group-size 4
+    on_device --per-tensor --reciprocal
+    [ -n "${CLQ_TEST_QUICK:-}" ] || on_device --dtype s16 --scheme pow2 --axis 0
+    expect 0 0 "$clquant" quantize x.npy -o q.safetensors --device "$device"
+    says out "path opencl, $device"
+    expect 0 4 "$clquant" quantize x.npy -o q.safetensors --device "$device" --verbose
+    says err "$device, $("$value" listed devices."$id".name): 3 of 3 calls ran there"
+    expect 0 0 env CLQ_DEVICE="$device" "$clquant" quantize x.npy -o q.safetensors --json
+    is device "$device"
+    expect 0 0 env CLQ_DEVICE="$device" "$clquant" quantize x.npy -o q.safetensors --json --device cpu --threads 1
+    is device cpu
+    is threads 1
+    expect 0 0 env CLQ_DEVICE="$device" "$clquant" devices --json
+    is devices."$id".would_be_used true
+    is devices."$last".would_be_used false
+    is devices."$last".reason 'CLQ_DEVICE names another'
+else
+    echo "not tried: --device opencl:N, as no OpenCL device is here that can be used"
+fi
 
 # ---------------------------------------------------------------------------------------------- what passes through
 

@@ -116,6 +116,7 @@ static clq_status open_state(clq_context *context, const clq_context_options *op
     clq_status status = CLQ_OK;
     if (!foreign) {
         status = clq_cl_devices_find(&context->allocator, &devices, &count);
+        if (status != CLQ_OK) clq_fail(context, status, "clq_context_create: no memory for a list of devices");
         if (status == CLQ_OK) status = choose_device(context, options->device, source, devices, count, &index);
     }
     if (status == CLQ_OK && (foreign || index >= 0)) {
@@ -295,7 +296,8 @@ static void plan_zeroed(struct clq_cl_bound *bound, struct plan *plan)
 {
     const struct clq_op *op = bound->op;
     if (op->kind == CLQ_OP_MINMAX) bound->keys.offset_bytes = take(&plan->bytes, 2 * 4 * op->param_count);
-    if (op->counted && op->kind != CLQ_OP_ERROR_STATS) bound->tally.offset_bytes = take(&plan->bytes, 2 * 4 * 3);
+    /* The kernels of minmax count in any case. */
+    if (op->kind == CLQ_OP_MINMAX || (op->kind == CLQ_OP_QUANTIZE && op->counted)) bound->tally.offset_bytes = take(&plan->bytes, 2 * 4 * 3);
     plan->zeroed_bytes = plan->bytes;
 }
 
@@ -382,6 +384,8 @@ static void add_partials(struct clq_op *op, const struct clql_partial *partials,
             *totals[k] += fp64 ? sum : ldexp((double)partial->sum[k], partial->exponent[k]);
         }
     }
+    /* A difference of finite values can be infinite, which sums in integers cannot be. */
+    if (isinf(sums->max_error)) *totals[0] = *totals[1] = sums->max_error;
 }
 
 /* Reads an operation's results for host memory; `partials` is room for those of error statistics. */
@@ -472,8 +476,8 @@ static clq_status run_bound(clq_context *context, struct clq_cl_bound *bounds, i
     if (status == CLQ_OK && on_device < n) status = clq_cl_run_staged(context, bounds + on_device, n - on_device);
     if (status == CLQ_OK) status = clq_cl_launch_finish(context, bounds, n);
     if (status == CLQ_OK) status = plan.is_host_result ? fetch_results(context, bounds, n) : CLQ_OK;
-    if (status == CLQ_OK) CL_TRY(context, clFlush(state->main.queue));
     if (upload.memory) clReleaseMemObject(upload.memory);
+    if (status == CLQ_OK) CL_TRY(context, clFlush(state->main.queue));
     return status;
 }
 
@@ -481,12 +485,18 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
 {
     struct clq_cl_bound one, *bounds = n == 1 ? &one : clq_alloc(&context->allocator, n, sizeof *bounds);
     struct clq_cl_state *state = clq_cl_state_of(context);
-    const cl_event before = state->main.last;
+    cl_event before = state->main.last;
+    const cl_int failed = before ? clq_cl_error_of(before) : CL_SUCCESS;
     int64_t used = 0, on_device;
     clq_fp_mode mode;
     clq_status status;
     if (!bounds) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for %lld operations", (long long)n);
-    if (before) clRetainEvent(before);
+    if (failed != CL_SUCCESS) {
+        /* Commands that wait for one that has failed never end on PoCL. */
+        if (bounds != &one) clq_dealloc(&context->allocator, bounds);
+        return clq_cl_fail(context, "an earlier command", failed);
+    }
+    if (before && clRetainEvent(before) != CL_SUCCESS) before = NULL;
     mode = clq_fp_mode_enter();
     for (int64_t i = 0; i < n; ++i)
         if (!is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};

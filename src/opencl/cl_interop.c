@@ -12,12 +12,16 @@ clq_status clq_context_create_opencl(const clq_context_options *options, cl_cont
                                      clq_context **context)
 {
     const struct clq_cl_foreign foreign = {cl, device, queue};
-    const char *missing = !cl ? "cl" : !device ? "device" : !queue ? "queue" : NULL;
-    const bool has_text = options && options->struct_size >= offsetof(clq_context_options, host_tensors) && options->error_text;
+    const bool has_options = options && options->struct_size >= offsetof(clq_context_options, host_tensors);
+    const char *fault = !cl                               ? "cl is NULL"
+                        : !device                         ? "device is NULL"
+                        : !queue                          ? "queue is NULL"
+                        : has_options && options->device ? "options->device must be NULL, as the device is given"
+                                                         : NULL;
     if (context) *context = NULL;
-    if (!missing) return clq_context_make(options, &foreign, context);
-    if (has_text && options->error_text_bytes > 0)
-        snprintf(options->error_text, options->error_text_bytes, "clq_context_create_opencl: %s is NULL", missing);
+    if (!fault) return clq_context_make(options, &foreign, context);
+    if (has_options && options->error_text && options->error_text_bytes > 0)
+        snprintf(options->error_text, options->error_text_bytes, "clq_context_create_opencl: %s", fault);
     return CLQ_ERROR_INVALID_ARGUMENT;
 }
 

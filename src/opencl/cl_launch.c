@@ -147,7 +147,7 @@ static clq_status set_element_launch(clq_context *context, const void *item, str
 
 int64_t clq_cl_count_partials(int64_t elements)
 {
-    return clq_max_i64(1, clq_min_i64(256, elements / 16384));
+    return clq_max_i64(1, clq_min_i64(2048, elements / 16384));
 }
 
 static int64_t set_element_job(void *memory, const void *item, int form, int64_t local_size)
@@ -294,9 +294,8 @@ static clq_status set_finish_launch(clq_context *context, const void *item, stru
     memcpy(launch->memory, memory, sizeof memory);
     launch->n = 5;
     launch->form = CLQ_CL_FINISH;
-    /* The dtype does not matter here. */
-    return clq_cl_programs_get(context, &clq_cl_state_of(context)->programs, CLQ_CL_MINMAX, is_minmax ? op->operand[0].dtype : CLQ_F32, CLQ_DTYPE_NONE,
-                               &launch->program);
+    /* The dtype does not matter here, but clq_context_warm_up() has compiled this one. */
+    return clq_cl_programs_get(context, &clq_cl_state_of(context)->programs, CLQ_CL_MINMAX, op->operand[0].dtype, CLQ_DTYPE_NONE, &launch->program);
 }
 
 static int64_t set_finish_job(void *memory, const void *item, int form, int64_t local_size)

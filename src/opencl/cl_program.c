@@ -26,7 +26,7 @@ static const struct file files[CLQ_CL_FILES] = {
                        {[CLQ_CL_ANY] = "minmax_any", [CLQ_CL_QUADS] = "minmax_quads", [CLQ_CL_COLUMNS] = "minmax_columns",
                         [CLQ_CL_FINISH] = "finish_minmax"}},
     [CLQ_CL_QPARAMS] = {FILE_OF(qparams), {[CLQ_CL_ANY] = "qparams_from_range"}},
-    [CLQ_CL_ERROR_STATS] = {FILE_OF(error_stats), {[CLQ_CL_ANY] = "error_stats_any"}},
+    [CLQ_CL_ERROR_STATS] = {FILE_OF(error_stats), {[CLQ_CL_ANY] = "error_stats_any", [CLQ_CL_QUADS] = "error_stats_quads"}},
 };
 
 enum { SOURCES = 4 };

@@ -58,6 +58,8 @@ cl_int clq_cl_queue_wait(struct clq_cl_queue *queue, cl_uint n, const cl_event *
     cl_event gathered = NULL;
     cl_int code;
     if (n == 0) return CL_SUCCESS;
+    code = queue->last ? clq_cl_error_of(queue->last) : CL_SUCCESS;
+    if (code != CL_SUCCESS) return code;
     code = clEnqueueMarkerWithWaitList(queue->queue, n, events, &gathered);
     if (code != CL_SUCCESS) return code;
     /* A marker waits for its list alone, so a second one joins it to what went before. */
@@ -92,7 +94,7 @@ cl_int clq_cl_wait(cl_event event)
 bool clq_cl_is_over(cl_event event)
 {
     cl_int state = CL_COMPLETE;
-    return clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) != CL_SUCCESS || state <= CL_COMPLETE;
+    return clGetEventInfo(event, CL_EVENT_COMMAND_EXECUTION_STATUS, sizeof state, &state, NULL) == CL_SUCCESS && state <= CL_COMPLETE;
 }
 
 cl_int clq_cl_queue_finish(struct clq_cl_queue *queue)

@@ -42,7 +42,7 @@ cl_int clq_cl_wait(cl_event event);
 /* What a command has failed with; CL_SUCCESS if it is complete or still to run. */
 cl_int clq_cl_error_of(cl_event event);
 
-/* True if the command is complete or has failed. */
+/* True if the command is known to be complete or to have failed. */
 bool clq_cl_is_over(cl_event event);
 
 #endif

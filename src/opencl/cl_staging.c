@@ -259,7 +259,11 @@ static clq_status hand_over_outputs(clq_context *context, const struct round *ro
         pointer = clEnqueueMapBuffer(state->down.queue, segment->operand[1].memory, CL_FALSE, CL_MAP_READ, 0, bytes, waits.n, waits.events, &mapped, &code);
         if (!pointer) return clq_cl_fail(context, "clEnqueueMapBuffer", code);
         clq_cl_queue_push(&state->down, mapped);
-        CL_TRY(context, clEnqueueUnmapMemObject(state->down.queue, segment->operand[1].memory, pointer, 1, &mapped, &unmapped));
+        code = clEnqueueUnmapMemObject(state->down.queue, segment->operand[1].memory, pointer, 1, &mapped, &unmapped);
+        /* Mesa's rusticl knows of a mapping only when it has been made. */
+        if (code == CL_INVALID_VALUE && clq_cl_wait(mapped) == CL_SUCCESS)
+            code = clEnqueueUnmapMemObject(state->down.queue, segment->operand[1].memory, pointer, 1, &mapped, &unmapped);
+        if (code != CL_SUCCESS) return clq_cl_fail(context, "clEnqueueUnmapMemObject", code);
         clq_cl_queue_push(&state->down, unmapped);
     }
     return CLQ_OK;
@@ -271,7 +275,7 @@ static clq_status start_round(clq_context *context, struct round *round)
     struct clq_cl_state *state = clq_cl_state_of(context);
     const struct clq_cl_slot *slot = round->slot;
     const size_t out_at = (size_t)(state->staging_bytes - round->out_bytes);
-    cl_event before;
+    cl_event before, done;
     if (round->n == 0) return CLQ_OK;
     if (round->in_bytes > 0) {
         CL_TRY(context, clq_cl_queue_write(&state->up, slot->memory, 0, (size_t)round->in_bytes, slot->pinned, NULL));
@@ -283,8 +287,9 @@ static clq_status start_round(clq_context *context, struct round *round)
     if (round->out_bytes > 0)
         CL_TRY(context, clq_cl_queue_read(&state->down, slot->memory, out_at, (size_t)round->out_bytes, slot->pinned + out_at, state->main.last));
     CLQ_TRY(hand_over_outputs(context, round));
-    round->done = state->down.last != before ? state->down.last : state->main.last;
-    clRetainEvent(round->done);
+    done = state->down.last != before ? state->down.last : state->main.last;
+    CL_TRY(context, clRetainEvent(done));
+    round->done = done;
     CL_TRY(context, clFlush(state->down.queue));
     return CLQ_OK;
 }

@@ -65,8 +65,8 @@ clq_status clq_cl_upload_begin(clq_context *context, int64_t size_bytes, struct 
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     struct clq_cl_block *block = state->blocks;
+    cl_int code;
     if (size_bytes > BLOCK_BYTES) {
-        cl_int code;
         CLQ_TRY(clq_cl_open_transfers(context));
         *host = clq_alloc(&context->allocator, size_bytes, 1);
         if (!*host) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for %lld bytes of parameters", (long long)size_bytes);
@@ -83,11 +83,13 @@ clq_status clq_cl_upload_begin(clq_context *context, int64_t size_bytes, struct 
         block->next = state->blocks;
         state->blocks = block;
     }
+    code = clRetainMemObject(block->memory);
+    if (code != CL_SUCCESS) return clq_cl_fail(context, "clRetainMemObject", code);
     place->memory = block->memory;
     place->offset_bytes = block->used_bytes;
     *host = block->host + block->used_bytes;
     block->used_bytes += clq_ceil_div(size_bytes, ALIGNMENT) * ALIGNMENT;
-    return clRetainMemObject(place->memory) == CL_SUCCESS ? CLQ_OK : clq_cl_fail(context, "clRetainMemObject", CL_OUT_OF_RESOURCES);
+    return CLQ_OK;
 }
 
 clq_status clq_cl_upload_end(clq_context *context, const struct clq_cl_place *place, char *host, int64_t size_bytes)
@@ -102,8 +104,13 @@ clq_status clq_cl_upload_end(clq_context *context, const struct clq_cl_place *pl
     }
     code = clq_cl_queue_write(&state->main, place->memory, (size_t)place->offset_bytes, (size_t)size_bytes, host, NULL);
     if (code != CL_SUCCESS) return clq_cl_fail(context, "clEnqueueWriteBuffer", code);
+    /* The write is under way: without a reference to its event nobody would know how long the block is in use. */
+    code = clRetainEvent(state->main.last);
+    if (code != CL_SUCCESS) {
+        clq_cl_drain(state);
+        return clq_cl_fail(context, "clRetainEvent", code);
+    }
     if (block->last) clReleaseEvent(block->last);
     block->last = state->main.last;
-    clRetainEvent(block->last);
     return CLQ_OK;
 }
