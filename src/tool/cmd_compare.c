@@ -19,12 +19,14 @@ static const char help[] = "usage: clquant compare A B [OPTION...]\n"
                            "signal-to-noise ratio comes first. Tensors that are no floats are compared\n"
                            "byte by byte.\n"
                            "\n"
-                           "      --device DEVICE   cpu, opencl, opencl:N\n"
-                           "      --threads N       at most N threads\n"
+                           "      --device DEVICE   cpu, opencl, opencl:N of 'clquant devices'\n"
+                           "                        (default: $CLQ_DEVICE, else cpu)\n"
+                           "      --threads N       at most N threads of the CPU\n"
                            "      --json            the table as a JSON document; infinities are the\n"
                            "                        strings \"Infinity\" and \"-Infinity\"\n"
                            "  -q, --quiet           no table: only the exit status\n"
-                           "  -v, --verbose         what the library logs, on stderr\n"
+                           "  -v, --verbose         what the library logs and where it ran, on\n"
+                           "                        stderr\n"
                            "  -h, --help            this text\n";
 
 struct comparison {

@@ -19,11 +19,12 @@ static const char help[] = "usage: clquant dequantize IN -o OUT [OPTION...]\n"
                            "\n"
                            "  -o, --output FILE     the file to write; it is replaced only when the new\n"
                            "                        one is complete\n"
-                           "      --device DEVICE   cpu, opencl, opencl:N\n"
-                           "      --threads N       at most N threads\n"
+                           "      --device DEVICE   cpu, opencl, opencl:N of 'clquant devices'\n"
+                           "                        (default: $CLQ_DEVICE, else cpu)\n"
+                           "      --threads N       at most N threads of the CPU\n"
                            "      --json            the report as a JSON document\n"
                            "  -q, --quiet           no report\n"
-                           "  -v, --verbose         each decision, on stderr\n"
+                           "  -v, --verbose         each decision, and where it ran, on stderr\n"
                            "  -h, --help            this text\n";
 
 static const struct option own_options[] = {{"output", required_argument, NULL, 'o'}, {NULL, 0, NULL, 0}};

@@ -7,23 +7,33 @@
 #include "tool/tool.h"
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char help[] = "usage: clquant devices [--json]\n"
                            "\n"
-                           "Lists the devices of this machine, best first, which of them would be used,\n"
-                           "and why. CLQ_DEVICE, CLQ_CPU and CLQ_NUM_THREADS in the environment change the\n"
-                           "choice.\n"
+                           "Lists the devices of this machine, best first: what they are and have, where\n"
+                           "compiled kernels are kept, which of them a program would use that leaves the\n"
+                           "choice to the library, and why. CLQ_DEVICE, CLQ_CPU and CLQ_NUM_THREADS in\n"
+                           "the environment change the choice. Files are worked on by the CPU unless\n"
+                           "CLQ_DEVICE or --device names a device: their tensors come from the CPU's memory.\n"
                            "\n"
                            "      --json      the list as a JSON document\n"
                            "  -q, --quiet     no list: only the exit status\n"
                            "  -v, --verbose   what the library logs, on stderr\n"
                            "  -h, --help      this text\n";
 
+/* What a device has none of takes no line. */
 static void put_text(const char *title, const char *text)
 {
+    if (*text == 0) return;
     printf("  %-8s ", title);
     clq_tool_put_text(stdout, text);
     putchar('\n');
+}
+
+static bool is_cpu(const clq_device_info *info)
+{
+    return strcmp(info->id, "cpu") == 0;
 }
 
 static void print_list(const clq_device_info *infos, int32_t count)
@@ -35,9 +45,12 @@ static void print_list(const clq_device_info *infos, int32_t count)
         put_text("name", info->name);
         put_text("path", info->path);
         put_text("tables", info->tables);
-        printf("  %-8s %" PRId32 "\n", "threads", info->num_threads);
+        put_text("version", info->version);
+        put_text("has", info->capabilities);
+        printf("  %-8s %" PRId32 "\n", is_cpu(info) ? "threads" : "units", info->num_threads);
         put_text("memory",
                  info->memory_bytes > 0 ? clq_tool_bytes_text((double)info->memory_bytes, memory, sizeof memory) : "unknown");
+        put_text("kernels", info->cache);
         put_text("why", info->reason);
     }
 }
@@ -55,8 +68,14 @@ static void print_json(const clq_device_info *infos, int32_t count)
         clq_tool_json_string(&json, "id", info->id);
         clq_tool_json_string(&json, "name", info->name);
         clq_tool_json_string(&json, "path", info->path);
-        clq_tool_json_string(&json, "tables", info->tables);
-        clq_tool_json_integer(&json, "threads", info->num_threads);
+        if (is_cpu(info)) {
+            clq_tool_json_string(&json, "tables", info->tables);
+        } else {
+            clq_tool_json_string(&json, "version", info->version);
+            clq_tool_json_string(&json, "capabilities", info->capabilities);
+            clq_tool_json_string(&json, "cache", info->cache);
+        }
+        clq_tool_json_integer(&json, is_cpu(info) ? "threads" : "compute_units", info->num_threads);
         clq_tool_json_integer(&json, "memory_bytes", info->memory_bytes);
         clq_tool_json_boolean(&json, "would_be_used", info->chosen != 0);
         clq_tool_json_string(&json, "reason", info->reason);

@@ -32,11 +32,12 @@ static const char help[] = "usage: clquant quantize IN -o OUT.safetensors [OPTIO
                            "      --exclude GLOB      no tensors with such a name; may be given again\n"
                            "      --allow-nonfinite   NaN and infinities become the ends of the range\n"
                            "                          instead of an error\n"
-                           "      --device DEVICE     cpu, opencl, opencl:N\n"
-                           "      --threads N         at most N threads\n"
+                           "      --device DEVICE     cpu, opencl, opencl:N of 'clquant devices'\n"
+                           "                          (default: $CLQ_DEVICE, else cpu)\n"
+                           "      --threads N         at most N threads of the CPU\n"
                            "      --json              the report as a JSON document\n"
                            "  -q, --quiet             no report\n"
-                           "  -v, --verbose           each decision, on stderr\n"
+                           "  -v, --verbose           each decision, and where it ran, on stderr\n"
                            "  -h, --help              this text\n";
 
 enum {

@@ -95,6 +95,7 @@ static const char *cell(const void *rows, int64_t index, int column, char *text,
 static void print_list(const struct clq_tool *tool, const struct clq_tool_pair *pairs, int64_t count)
 {
     int64_t compared = 0;
+    char place[128];
     while (compared < count && pairs[compared].outcome == CLQ_TOOL_COMPARED)
         compared++;
     if (compared > 0) clq_tool_print_table(columns, COLUMNS, compared, cell, pairs);
@@ -109,8 +110,8 @@ static void print_list(const struct clq_tool *tool, const struct clq_tool_pair *
         else
             printf("\": %" PRId64 " NaN and %" PRId64 " infinite values left out\n", row->stats.nan_count, row->stats.inf_count);
     }
-    printf("%" PRId64 " compared, %" PRId64 " not; path %s, %d thread%s\n", compared, count - compared, tool->info.path,
-           (int)tool->info.num_threads, tool->info.num_threads == 1 ? "" : "s");
+    printf("%" PRId64 " compared, %" PRId64 " not; %s\n", compared, count - compared,
+           clq_tool_place_text(tool, place, sizeof place));
 }
 
 static void put_row(struct clq_tool_json *json, const struct clq_tool_pair *row)
@@ -150,7 +151,9 @@ static void put_document(const struct clq_tool *tool, char *const *paths, const 
     clq_tool_json_string(&json, "b", paths[1]);
     clq_tool_json_string(&json, "device", tool->info.id);
     clq_tool_json_string(&json, "path", tool->info.path);
-    clq_tool_json_integer(&json, "threads", tool->info.num_threads);
+    clq_tool_json_integer(&json, "threads", tool->num_threads);
+    clq_tool_json_integer(&json, "calls", tool->calls);
+    clq_tool_json_integer(&json, "calls_on_cpu", tool->calls_on_cpu);
     clq_tool_json_open(&json, "tensors", '[');
     for (int64_t k = 0; k < count; k++)
         put_row(&json, &pairs[k]);

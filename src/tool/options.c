@@ -137,11 +137,34 @@ static void log_line(void *opaque, clq_log_level level, const char *text)
     if (level != CLQ_LOG_ERROR) clq_tool_say(opaque, "%s", text);
 }
 
+/* Files pass through the CPU's memory, so the CPU works on them unless somebody names a device. */
+static const char *default_device(const struct clq_tool *tool)
+{
+    const char *variable = getenv("CLQ_DEVICE");
+    const bool left_to_library = tool->command == &clq_tool_devices || (variable != NULL && *variable != 0);
+    return left_to_library ? NULL : "cpu";
+}
+
+/* Threads of the CPU. A context on a device has them too, to copy to memory that the device reaches and to do what it fails, but
+   tells only of the device. */
+static clq_status count_threads(clq_context_options options, int32_t *count)
+{
+    clq_context *context;
+    clq_device_info info;
+    options.device = "cpu";
+    options.log = NULL;
+    clq_status status = clq_context_create(&options, &context);
+    if (status == CLQ_OK) status = clq_context_info(context, &info);
+    if (status == CLQ_OK) *count = info.num_threads;
+    clq_context_free(context);
+    return status;
+}
+
 int clq_tool_open_context(struct clq_tool *tool)
 {
     char text[512] = "";
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
-    options.device = tool->device;
+    options.device = tool->device != NULL ? tool->device : default_device(tool);
     options.num_threads = tool->num_threads;
     options.parallel_for = clq_tool_workers_run;
     options.parallel_for_opaque = &tool->workers;
@@ -151,6 +174,7 @@ int clq_tool_open_context(struct clq_tool *tool)
     options.error_text_bytes = sizeof text;
     clq_status status = clq_context_create(&options, &tool->context);
     if (status == CLQ_OK) status = clq_context_info(tool->context, &tool->info);
+    if (status == CLQ_OK) status = count_threads(options, &tool->num_threads);
     if (status != CLQ_OK) {
         const char *start = strncmp(text, "clq_", 4) == 0 ? strstr(text, ": ") : NULL;
         const char *fault = start != NULL ? start + 2 : *text != 0 ? text : clq_status_name(status);
@@ -158,12 +182,15 @@ int clq_tool_open_context(struct clq_tool *tool)
         clq_tool_fail(NULL, NULL, "%s", fault);
         return CLQ_TOOL_FAILURE;
     }
-    clq_tool_workers_start(&tool->workers, tool->info.num_threads - 1);
+    clq_tool_workers_start(&tool->workers, tool->num_threads - 1);
     return 0;
 }
 
 void clq_tool_close_context(struct clq_tool *tool)
 {
+    if (tool->calls > 0 && strcmp(tool->info.id, "cpu") != 0)
+        clq_tool_say(tool, "%s, %s: %" PRId64 " of %" PRId64 " calls ran there, the others on the CPU", tool->info.id,
+                     tool->info.name, tool->calls - tool->calls_on_cpu, tool->calls);
     clq_context_free(tool->context);
     clq_tool_workers_stop(&tool->workers);
 }

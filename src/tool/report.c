@@ -5,6 +5,7 @@
 #include "tool/progress.h"
 #include "tool/tool.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -109,6 +110,21 @@ void clq_tool_meter_end(struct clq_tool *tool, double begun, int64_t bytes)
 {
     tool->meter.seconds += clq_tool_now() - begun;
     tool->meter.bytes += bytes;
+    tool->calls++;
+    tool->calls_on_cpu += strcmp(clq_context_ran_on(tool->context), "cpu") == 0;
+}
+
+const char *clq_tool_place_text(const struct clq_tool *tool, char *text, size_t text_bytes)
+{
+    const char *path = tool->info.path, *id = tool->info.id;
+    if (strcmp(id, "cpu") == 0)
+        snprintf(text, text_bytes, "path %s, %" PRId32 " thread%s", path, tool->num_threads, tool->num_threads == 1 ? "" : "s");
+    else if (tool->calls_on_cpu == 0)
+        snprintf(text, text_bytes, "path %s, %s", path, id);
+    else
+        snprintf(text, text_bytes, "path %s, %s, which left %" PRId64 " of %" PRId64 " calls to the CPU", path, id,
+                 tool->calls_on_cpu, tool->calls);
+    return text;
 }
 
 double clq_tool_rate(const struct clq_tool_meter *meter)

@@ -123,7 +123,9 @@ static void put_document(struct clq_tool *tool, const char *in, const char *out,
     clq_tool_json_string(&json, "output", out);
     clq_tool_json_string(&json, "device", tool->info.id);
     clq_tool_json_string(&json, "path", tool->info.path);
-    clq_tool_json_integer(&json, "threads", tool->info.num_threads);
+    clq_tool_json_integer(&json, "threads", tool->num_threads);
+    clq_tool_json_integer(&json, "calls", tool->calls);
+    clq_tool_json_integer(&json, "calls_on_cpu", tool->calls_on_cpu);
     clq_tool_json_open(&json, "tensors", '[');
     for (int64_t k = 0; k < count; k++)
         put_result(&json, &results[k]);
@@ -144,17 +146,17 @@ void clq_tool_report_run(struct clq_tool *tool, const char *in, const char *out,
     const bool quantizes = tool->command == &clq_tool_quantize;
     const char *verb = quantizes ? "quantized" : "dequantized";
     const struct totals totals = add_up(tool, results, count);
-    char bytes_in[16], bytes_out[16];
+    char bytes_in[16], bytes_out[16], place[128];
     for (int64_t k = 0; k < count; k++)
         if (results[k].note != NULL) clq_tool_note(tool, "%s: tensor \"%s\": %s", in, results[k].name, results[k].note);
     if (totals.worked == 0) clq_tool_note(tool, "%s: no tensor was %s, all passed through", in, verb);
     if (tool->json) put_document(tool, in, out, results, count, &totals);
     if (tool->json || tool->quiet) return;
     if (totals.worked > 0) clq_tool_print_table(columns, quantizes ? COLUMNS : COLUMN_CLIPPED, count, cell, results);
-    printf("%" PRId64 " %s, %" PRId64 " passed through: %s to %s in %.3f s; kernels %.4f s, %.1f GB/s, path %s, %d thread%s\n",
-           totals.worked, verb, totals.passed, clq_tool_bytes_text((double)totals.bytes_in, bytes_in, sizeof bytes_in),
+    printf("%" PRId64 " %s, %" PRId64 " passed through: %s to %s in %.3f s; kernels %.4f s, %.1f GB/s, %s\n", totals.worked, verb,
+           totals.passed, clq_tool_bytes_text((double)totals.bytes_in, bytes_in, sizeof bytes_in),
            clq_tool_bytes_text((double)totals.bytes_out, bytes_out, sizeof bytes_out), totals.seconds, tool->meter.seconds,
-           clq_tool_rate(&tool->meter), tool->info.path, (int)tool->info.num_threads, tool->info.num_threads == 1 ? "" : "s");
+           clq_tool_rate(&tool->meter), clq_tool_place_text(tool, place, sizeof place));
     fputs("written to ", stdout);
     clq_tool_put_text(stdout, out);
     putchar('\n');

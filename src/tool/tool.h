@@ -42,19 +42,20 @@ struct clq_tool_meter {
 struct clq_tool {
     const struct clq_tool_command *command;
     bool json, quiet, verbose;
-    const char *device; /* NULL: the library's choice */
-    int32_t num_threads;
+    const char *device;  /* NULL: CLQ_DEVICE, or the CPU */
+    int32_t num_threads; /* of the CPU; as asked for, 0 if that was not, until the context is open */
     int exit_status; /* when clq_tool_option() returns CLQ_TOOL_STOP */
     clq_context *context;
     struct clq_tool_workers workers; /* of the context */
     clq_device_info info;
     double started;
     struct clq_tool_meter meter;
+    int64_t calls, calls_on_cpu; /* of the kernels */
 };
 
 /* ---- options: options.c */
 
-/* Creates the context that the options ask for, and fills tool->info. Returns an exit status. */
+/* Creates the context that the options ask for, and fills in tool->info and num_threads. Returns an exit status. */
 int clq_tool_open_context(struct clq_tool *tool);
 void clq_tool_close_context(struct clq_tool *tool);
 
@@ -103,6 +104,9 @@ double clq_tool_now(void);
 /* Between the two, the kernels work; `bytes` is what they read and write. */
 double clq_tool_meter_begin(void);
 void clq_tool_meter_end(struct clq_tool *tool, double begun, int64_t bytes);
+
+/* "path avx512, 2 threads" or, on a device, "path opencl, opencl:0": where the kernels ran. */
+const char *clq_tool_place_text(const struct clq_tool *tool, char *text, size_t text_bytes);
 
 /* Bytes per second in GB/s, 0 if there was no time to measure. */
 double clq_tool_rate(const struct clq_tool_meter *meter);
