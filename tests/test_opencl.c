@@ -26,7 +26,7 @@ static const clq_scheme scheme = {.dtype = CLQ_S8};
 
 #define FOR_EACH_DEVICE(i)                     \
     for (int32_t i = 0; i < device_count; i++) \
-        if (devices[i].refusal[0] == '\0')
+        if (devices[i].refusal[0] == '\0' && test_device_wanted(i))
 
 static void find_devices(void)
 {

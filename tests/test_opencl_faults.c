@@ -59,7 +59,7 @@ static bool find_device(void)
     bool found = false;
     TEST_CHECK(clq_cl_devices_find(&clq_allocator_libc, &devices, &count) == CLQ_OK, "the list of devices");
     for (int32_t i = 0; i < count && !found; i++) {
-        found = devices[i].refusal[0] == '\0';
+        found = devices[i].refusal[0] == '\0' && test_device_wanted(i);
         snprintf(device_id, sizeof device_id, "opencl:%d", (int)i);
     }
     clq_dealloc(&clq_allocator_libc, devices);

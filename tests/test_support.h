@@ -3,7 +3,8 @@
  * What the tests of the library share: seeded values, memory between guard pages, tensors in every layout with a copy for the
  * reference to write, contexts on every table of kernels, parallel-for hooks, allocators that count and fail.
  *
- * Environment: CLQ_TEST_QUICK=1 for the short form, CLQ_TEST_SEED=N for other random values.
+ * Environment: CLQ_TEST_QUICK=1 for the short form, CLQ_TEST_SEED=N for other random values, CLQ_TEST_DEVICE=N for the OpenCL device opencl:N
+ * alone.
  */
 #ifndef CLQ_TESTS_TEST_SUPPORT_H
 #define CLQ_TESTS_TEST_SUPPORT_H
@@ -28,6 +29,9 @@ int test_run(Suite *suite);
 TCase *test_case(Suite *suite, const char *name);
 
 bool test_quick(void);
+
+/* Whether tests are to try the OpenCL device opencl:N. */
+bool test_device_wanted(int32_t n);
 
 /* How often to repeat something. */
 int64_t test_amount(int64_t full, int64_t quick);
