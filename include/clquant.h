@@ -8,7 +8,8 @@
  * view owns nothing, and the library keeps no pointer to a view, a struct or host memory after a call returns.
  *
  * **Order.** A context is a stream: operations take effect in the order of the calls. On an OpenCL device a call whose outputs are
- * all there returns when its work has been queued; a call with an output in host memory returns when that is complete. Host
+ * all there returns when its work has been queued (a tensor input in host memory has to be taken over first, through one of two staging
+ * blocks, for which a call may wait); a call with an output in host memory returns when that is complete. Host
  * inputs, parameters, views and structs may be reused on return, outside of a batch. Buffers in use by queued work may be freed.
  *
  * **Where it runs.** A call with a tensor or a parameter on a device runs there, or fails; what it has in host memory is brought there and back.

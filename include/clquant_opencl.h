@@ -53,10 +53,12 @@ CLQ_API clq_status clq_context_create_opencl(const clq_context_options *options,
 CLQ_API clq_tensor clq_tensor_opencl(clq_dtype dtype, cl_mem buffer, int64_t offset, int32_t rank, const int64_t *shape);
 
 /**
- * Makes all later operations of the context wait for events, without blocking the calling thread or anybody else's commands.
+ * Makes all later operations of the context wait for events, without blocking the calling thread. On an out-of-order queue nobody else's
+ * commands wait; on an in-order one those queued later do, as they would for any command.
  *
  * @param n      0 or more; with 0 nothing happens
- * @param events `n` events of the same cl_context; they may be released on return
+ * @param events `n` events of the same cl_context; they may be released on return. One that has failed already is refused with
+ *               CLQ_ERROR_DEVICE; one that fails later fails the operations that wait for it
  * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_CONTEXT if the context does not run on OpenCL, CLQ_ERROR_DEVICE, CLQ_ERROR_FORKED
  */
 CLQ_API clq_status clq_opencl_wait(clq_context *context, cl_uint n, const cl_event *events);

@@ -122,30 +122,34 @@ KERNEL void convert_quads(__global const uchar *restrict args, ulong jobs_offset
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_QUAD);
     const int plain = is_plain(job, &tile);
+    const long src_offset = job->offset[0], dst_offset = job->offset[1];
 
-    if (plain) {
-        ulong4 bits[CLQL_UNITS];
+    FOR_ROUNDS(round, tile, CLQL_QUAD)
+    {
+        if (plain) {
+            ulong4 bits[CLQL_UNITS];
 #pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) bits[k] = load_bits4(src, job->offset[0] + flat);
-        }
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, CLQL_QUAD);
+                if (flat + CLQL_QUAD <= tile.end) bits[k] = load_bits4(src, src_offset + flat);
+            }
 #pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) store_bits4(dst, job->offset[1] + flat, convert4(bits[k]));
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, CLQL_QUAD);
+                if (flat + CLQL_QUAD <= tile.end) store_bits4(dst, dst_offset + flat, convert4(bits[k]));
+            }
         }
-    }
 #pragma unroll 1
-    for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD);
-        if (flat + CLQL_QUAD <= tile.end) {
-            if (plain) continue;
-            const struct place place = locate(job, flat);
-            store_bits4(dst, place.at[1], convert4(load_bits4(src, place.at[0])));
-        } else {
-            for (long pair = flat; pair < end; pair += CLQL_PAIR)
-                convert_pair(job, src, dst, pair, min(end, pair + CLQL_PAIR));
+        for (int k = 0; k < CLQL_UNITS; ++k) {
+            const long flat = find_unit(round, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD);
+            if (flat + CLQL_QUAD <= tile.end) {
+                if (plain) continue;
+                const struct place place = locate(job, flat);
+                store_bits4(dst, place.at[1], convert4(load_bits4(src, place.at[0])));
+            } else {
+                for (long pair = flat; pair < end; pair += CLQL_PAIR)
+                    convert_pair(job, src, dst, pair, min(end, pair + CLQL_PAIR));
+            }
         }
     }
 }
@@ -154,8 +158,9 @@ KERNEL void convert_any(__global const uchar *restrict args, ulong jobs_offset, 
 {
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_PAIR);
+    FOR_ROUNDS(round, tile, CLQL_PAIR)
     for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_PAIR);
+        const long flat = find_unit(round, k, CLQL_PAIR);
         if (flat < tile.end) convert_pair(job, src, dst, flat, min(tile.end, flat + CLQL_PAIR));
     }
 }

@@ -42,44 +42,54 @@ KERNEL void dequantize_quads(__global const uchar *restrict args, ulong jobs_off
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_QUAD);
     const int plain = is_plain(job, &tile);
-    const long dst_offset = job->offset[1];
+    const long src_offset = job->offset[0], dst_offset = job->offset[1];
     struct params params[4];
 
     if (plain) {
-        int4 q[CLQL_UNITS];
-        params[0] = params[1] = params[2] = params[3] = load_params(job, scale, zero_point, tile.param);
+        struct params shared;
+        int is_loaded = 0;
+        FOR_ROUNDS(round, tile, CLQL_QUAD)
+        {
+            int4 q[CLQL_UNITS];
 #pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) q[k] = load_int4(src, job->offset[0] + flat, CLQ_SRC);
-        }
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, CLQL_QUAD);
+                if (flat + CLQL_QUAD <= tile.end) q[k] = load_int4(src, src_offset + flat, CLQ_SRC);
+            }
+            /* After the loads, which need not wait for it. */
+            if (!is_loaded) shared = load_params(job, scale, zero_point, tile.param);
+            is_loaded = 1;
+            params[0] = params[1] = params[2] = params[3] = shared;
 #pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) store_float4(dst, dst_offset + flat, dequantize4(q[k], params), CLQ_DST);
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, CLQL_QUAD);
+                if (flat + CLQL_QUAD <= tile.end) store_float4(dst, dst_offset + flat, dequantize4(q[k], params), CLQ_DST);
+            }
         }
     }
     /* One quad ahead: its load is under way while the parameters of the one at hand are found. */
-    int4 ahead = 0;
     const int is_dense = !plain && (job->dense & 1);
-    const long src_offset = job->offset[0];
-    if (is_dense && find_unit(&tile, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
-        ahead = load_int4(src, src_offset + find_unit(&tile, 0, CLQL_QUAD), CLQ_SRC);
+    FOR_ROUNDS(round, tile, CLQL_QUAD)
+    {
+        int4 ahead = 0;
+        if (is_dense && find_unit(round, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
+            ahead = load_int4(src, src_offset + find_unit(round, 0, CLQL_QUAD), CLQ_SRC);
 #pragma unroll 1
-    for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_QUAD), next = find_unit(&tile, k + 1, CLQL_QUAD);
-        int4 q = ahead;
-        if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_int4(src, src_offset + next, CLQ_SRC);
-        if (flat + CLQL_QUAD <= tile.end) {
-            if (plain) continue;
-            const struct place place = locate(job, flat);
-            if (load_params4(job, scale, zero_point, place, flat, params)) {
-                if (!is_dense) q = load_int4(src, place.at[0], CLQ_SRC);
-                store_float4(dst, place.at[1], dequantize4(q, params), CLQ_DST);
-                continue;
+        for (int k = 0; k < CLQL_UNITS; ++k) {
+            const long flat = find_unit(round, k, CLQL_QUAD), next = find_unit(round, k + 1, CLQL_QUAD);
+            int4 q = ahead;
+            if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_int4(src, src_offset + next, CLQ_SRC);
+            if (flat + CLQL_QUAD <= tile.end) {
+                if (plain) continue;
+                const struct place place = locate_in(job, &tile, flat);
+                if (load_params4(job, &tile, scale, zero_point, place, flat, params)) {
+                    if (!is_dense) q = load_int4(src, place.at[0], CLQ_SRC);
+                    store_float4(dst, place.at[1], dequantize4(q, params), CLQ_DST);
+                    continue;
+                }
             }
+            dequantize_elements(job, src, dst, scale, zero_point, flat, min(tile.end, flat + CLQL_QUAD));
         }
-        dequantize_elements(job, src, dst, scale, zero_point, flat, min(tile.end, flat + CLQL_QUAD));
     }
 }
 
@@ -88,8 +98,9 @@ KERNEL void dequantize_any(__global const uchar *restrict args, ulong jobs_offse
 {
     __global const struct clql_job *job = FIND_JOB(clql_job);
     const struct tile tile = find_tile(job, CLQL_PAIR);
+    FOR_ROUNDS(round, tile, CLQL_PAIR)
     for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_PAIR);
+        const long flat = find_unit(round, k, CLQL_PAIR);
         dequantize_elements(job, src, dst, scale, zero_point, flat, min(tile.end, flat + CLQL_PAIR));
     }
 }

@@ -98,30 +98,91 @@ INLINE struct place locate(__global const struct clql_job *job, long flat)
     return place;
 }
 
-/* The elements of a work-group: adjacent units of `unit` elements. */
+/* The elements of a work-group: rounds of adjacent units of `unit` elements. */
 struct tile {
     long first, end; /* flat indices */
     int uniform;     /* all share the parameters of the first */
     long param;
+    /* Where near() is set: the last one or two loops from the tile's first element on, in numbers that differ little from it. */
+    int is_near;
+    uint column, columns, group; /* the first element's index in the innermost loop, or in its group; the extent; */
+    long row, base;              /* its index in the outer loop; the parameter that the columns count from */
 };
+
+/* All but a few jobs have dense operands and parameters that change along two loops at most. Then places in a tile follow from that of its first
+   element by 32-bit arithmetic. */
+INLINE void find_near(__global const struct clql_job *job, struct tile *tile)
+{
+    __global const struct clql_loop *inner = job->loops + (job->rank - 1);
+    const long group = inner->param_stride != 0 ? inner->group : 1;
+    tile->is_near = 0;
+    if (job->dense != 3 || job->rank > 2 || group >= 1 << 30) return;
+    tile->group = (uint)group;
+    if (job->rank == 1) {
+        const long number = divide(tile->first, group);
+        tile->column = (uint)(tile->first - number * group);
+        tile->columns = 0x7fffffffu; /* there is no next row */
+        tile->row = 0;
+        tile->base = number * inner->param_stride;
+    } else {
+        if (inner->extent >= 1 << 30) return;
+        tile->row = divide(tile->first, inner->extent);
+        tile->column = (uint)(tile->first - tile->row * inner->extent);
+        tile->columns = (uint)inner->extent;
+        tile->base = 0;
+    }
+    tile->is_near = 1;
+}
+
+/* locate() for an element of the tile. */
+INLINE struct place locate_in(__global const struct clql_job *job, const struct tile *tile, long flat)
+{
+    if (!tile->is_near) return locate(job, flat);
+    __global const struct clql_loop *inner = job->loops + (job->rank - 1);
+    struct place place = {{job->offset[0] + flat, job->offset[1] + flat}, tile->base, LONG_MAX, 0};
+    uint column = tile->column + (uint)(flat - tile->first);
+    long row = tile->row;
+    if (column >= tile->columns) {
+        const uint rows = column / tile->columns;
+        column -= rows * tile->columns;
+        row += rows;
+    }
+    if (job->rank == 2 && job->loops[0].param_stride != 0) {
+        const long group = job->loops[0].group;
+        place.param += (group == 1 ? row : divide(row, group)) * job->loops[0].param_stride;
+        place.same = tile->columns - column;
+    }
+    if (inner->param_stride != 0) {
+        const uint number = tile->group == 1 ? column : column / tile->group, next = (number + 1) * tile->group;
+        place.param += number * inner->param_stride;
+        place.same = min(next, tile->columns) - column;
+        if (tile->group == 1) place.along = tile->columns - column;
+    }
+    return place;
+}
 
 INLINE struct tile find_tile(__global const struct clql_job *job, long unit)
 {
-    const long elements = CLQ_LOCAL_SIZE * CLQL_UNITS * unit, part = (long)get_group_id(0) - job->first_group;
-    struct tile tile = {job->first + part * elements, job->first + job->count, 1, 0};
+    const long elements = job->parts * (CLQ_LOCAL_SIZE * CLQL_UNITS * unit), part = (long)get_group_id(0) - job->first_group;
+    struct tile tile = {job->first + part * elements, job->first + job->count, 1, 0, 0, 0, 0, 0, 0, 0};
     tile.end = min(tile.end, tile.first + elements);
     if (job->varying) {
         const struct place place = locate(job, tile.first);
         tile.uniform = place.same >= tile.end - tile.first;
         tile.param = place.param;
+        if (!tile.uniform) find_near(job, &tile);
     }
     return tile;
 }
 
+/* Where the rounds of a tile begin: FOR_ROUNDS(round, tile, unit) { ... } */
+#define FOR_ROUNDS(round, tile, unit) \
+    for (long round = (tile).first; round < (tile).end; round += CLQ_LOCAL_SIZE * CLQL_UNITS * (unit))
+
 /* The flat index of the item's unit number k: units of neighbouring items are adjacent, so that their accesses are joined. */
-INLINE long find_unit(const struct tile *tile, int k, long unit)
+INLINE long find_unit(long round, int k, long unit)
 {
-    return tile->first + (k * CLQ_LOCAL_SIZE + (long)get_local_id(0)) * unit;
+    return round + (k * CLQ_LOCAL_SIZE + (long)get_local_id(0)) * unit;
 }
 
 /* Whether an item's quads lie where their flat indices say and share the parameters: then all can be loaded before the first is used. */
@@ -151,8 +212,8 @@ INLINE struct params load_params(__global const struct clql_job *job, __global c
 
 /* The parameters of the quad that begins at `place`. 0 if they are more than two and not those of neighbouring indices: then the caller goes by
    single elements. */
-INLINE int load_params4(__global const struct clql_job *job, __global const float *scale, __global const int *zero_point, struct place place,
-                               long flat, struct params params[4])
+INLINE int load_params4(__global const struct clql_job *job, const struct tile *tile, __global const float *scale, __global const int *zero_point,
+                        struct place place, long flat, struct params params[4])
 {
     params[0] = params[1] = params[2] = params[3] = load_params(job, scale, zero_point, place.param);
     if (place.same >= 4) return 1;
@@ -163,7 +224,7 @@ INLINE int load_params4(__global const struct clql_job *job, __global const floa
         params[3] = load_params(job, scale, zero_point, place.param + 3 * stride);
         return 1;
     }
-    const struct place next = locate(job, flat + place.same);
+    const struct place next = locate_in(job, tile, flat + place.same);
     if (next.same < 4 - place.same) return 0;
     params[3] = load_params(job, scale, zero_point, next.param);
     if (place.same <= 2) params[2] = params[3];

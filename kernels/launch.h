@@ -21,9 +21,9 @@ typedef int32_t clql_int;
 
 #define CLQL_MAX_LOOPS 8
 
-/* Launch geometry. An item takes CLQL_UNITS units, CLQ_LOCAL_SIZE units apart: quads of 4 consecutive flat elements in the kernels NAME_quads,
-   pairs of 2 in NAME_any. So a work-group covers CLQ_LOCAL_SIZE * CLQL_UNITS * (CLQL_QUAD or CLQL_PAIR) elements, and a job takes
-   ceil(count / that) work-groups. Others: minmax_columns ceil(C / 4 / CLQ_LOCAL_SIZE) * parts for C columns, error_stats `parts`;
+/* Launch geometry. In a round an item takes CLQL_UNITS units, CLQ_LOCAL_SIZE units apart: quads of 4 consecutive flat elements in the kernels
+   NAME_quads, pairs of 2 in NAME_any. So a work-group covers parts * CLQ_LOCAL_SIZE * CLQL_UNITS * (CLQL_QUAD or CLQL_PAIR) elements, and a job
+   takes ceil(count / that) work-groups. Others: minmax_columns ceil(C / 4 / CLQ_LOCAL_SIZE) * parts for C columns, error_stats `parts`;
    qparams_from_range and finish_minmax one parameter an item, finish_minmax at least one work-group. */
 #define CLQL_UNITS 4
 #define CLQL_QUAD  4
@@ -52,7 +52,8 @@ struct clql_job {
     clql_int fixed_zero_point;
     clql_int qmin, qmax;       /* hold every zero point, in all jobs with parameters (s32: the full range) */
     clql_int reciprocal;
-    clql_int parts;            /* error_stats: work-groups, and partial sums, of this job; minmax_columns: slabs of rows */
+    clql_int parts;            /* error_stats: work-groups, and partial sums, of this job; minmax_columns: slabs of rows; others: rounds of a
+                                  work-group, 1 or more */
     struct clql_loop loops[CLQL_MAX_LOOPS];
 };
 

@@ -25,12 +25,18 @@ struct range {
     uint least, greatest;
 };
 
+INLINE uint float_key(float x)
+{
+    const uint bits = as_uint(x);
+    return bits ^ ((uint)((int)bits >> 31) | 0x80000000u);
+}
+
 /* In integers, so that no device can flush or reorder anything. */
 INLINE void fold(struct range *range, float x, struct tally *tally)
 {
     const uint bits = as_uint(x), magnitude = bits & 0x7fffffffu;
     if (magnitude < 0x7f800000u) {
-        const uint key = bits ^ ((uint)((int)bits >> 31) | 0x80000000u);
+        const uint key = float_key(x);
         range->least = max(range->least, ~key); /* the key of -x */
         range->greatest = max(range->greatest, key);
     } else {
@@ -41,10 +47,17 @@ INLINE void fold(struct range *range, float x, struct tally *tally)
 
 INLINE void fold4(struct range *range, float4 x, struct tally *tally)
 {
-    fold(range, x.x, tally);
-    fold(range, x.y, tally);
-    fold(range, x.z, tally);
-    fold(range, x.w, tally);
+    const uint4 magnitude = as_uint4(x) & 0x7fffffffu;
+    if (max(max(magnitude.x, magnitude.y), max(magnitude.z, magnitude.w)) < 0x7f800000u) {
+        const uint a = float_key(x.x), b = float_key(x.y), c = float_key(x.z), d = float_key(x.w);
+        range->greatest = max(range->greatest, max(max(a, b), max(c, d)));
+        range->least = max(range->least, ~min(min(a, b), min(c, d)));
+    } else {
+        fold(range, x.x, tally);
+        fold(range, x.y, tally);
+        fold(range, x.z, tally);
+        fold(range, x.w, tally);
+    }
 }
 
 INLINE void put_range(__global const struct clql_job *job, __global uint *keys, long param, struct range range)
@@ -100,38 +113,42 @@ INLINE void minmax_tile(__global const struct clql_job *job, __global const ucha
     for (uint slot = lid; slot < 2 * WINDOW; slot += CLQ_LOCAL_SIZE)
         window[slot] = 0;
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (plain) {
-        float4 values[CLQL_UNITS];
-#pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, unit);
-            if (flat + unit <= tile.end) values[k] = load_float4(x, job->offset[0] + flat, CLQ_SRC);
-        }
-#pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k)
-            if (find_unit(&tile, k, unit) + unit <= tile.end) fold4(&range, values[k], &tally);
-    }
-    /* One quad ahead: its load is under way while the parameter of the one at hand is found. */
-    float4 ahead = 0.0f;
     const int is_dense = unit == CLQL_QUAD && !plain && (job->dense & 1);
-    if (is_dense && find_unit(&tile, 0, unit) + unit <= tile.end) ahead = load_float4(x, job->offset[0] + find_unit(&tile, 0, unit), CLQ_SRC);
-#pragma unroll 1
-    for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, unit), next = find_unit(&tile, k + 1, unit);
-        float4 values = ahead;
-        if (is_dense && k + 1 < CLQL_UNITS && next + unit <= tile.end) ahead = load_float4(x, job->offset[0] + next, CLQ_SRC);
-        if (unit == CLQL_QUAD && flat + unit <= tile.end) {
-            if (plain) continue;
-            const struct place place = locate(job, flat);
-            if (tile.uniform || place.same >= unit) {
-                if (!tile.uniform) range.least = range.greatest = 0;
-                if (!is_dense) values = load_float4(x, place.at[0], CLQ_SRC);
-                fold4(&range, values, &tally);
-                if (!tile.uniform) put_in_window(job, &tile, keys, window, place.param, range);
-                continue;
+    const long offset = job->offset[0];
+    FOR_ROUNDS(round, tile, unit)
+    {
+        if (plain) {
+            float4 values[CLQL_UNITS];
+#pragma unroll
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, unit);
+                if (flat + unit <= tile.end) values[k] = load_float4(x, offset + flat, CLQ_SRC);
             }
+#pragma unroll
+            for (int k = 0; k < CLQL_UNITS; ++k)
+                if (find_unit(round, k, unit) + unit <= tile.end) fold4(&range, values[k], &tally);
         }
-        fold_elements(job, &tile, x, keys, window, flat, min(tile.end, flat + unit), &range, &tally);
+        /* One quad ahead: its load is under way while the parameter of the one at hand is found. */
+        float4 ahead = 0.0f;
+        if (is_dense && find_unit(round, 0, unit) + unit <= tile.end) ahead = load_float4(x, offset + find_unit(round, 0, unit), CLQ_SRC);
+#pragma unroll 1
+        for (int k = 0; k < CLQL_UNITS; ++k) {
+            const long flat = find_unit(round, k, unit), next = find_unit(round, k + 1, unit);
+            float4 values = ahead;
+            if (is_dense && k + 1 < CLQL_UNITS && next + unit <= tile.end) ahead = load_float4(x, offset + next, CLQ_SRC);
+            if (unit == CLQL_QUAD && flat + unit <= tile.end) {
+                if (plain) continue;
+                const struct place place = locate_in(job, &tile, flat);
+                if (tile.uniform || place.same >= unit) {
+                    if (!tile.uniform) range.least = range.greatest = 0;
+                    if (!is_dense) values = load_float4(x, place.at[0], CLQ_SRC);
+                    fold4(&range, values, &tally);
+                    if (!tile.uniform) put_in_window(job, &tile, keys, window, place.param, range);
+                    continue;
+                }
+            }
+            fold_elements(job, &tile, x, keys, window, flat, min(tile.end, flat + unit), &range, &tally);
+        }
     }
 
     /* One parameter: a tree over the items. The barriers are for all tiles: see add_tallies(). */

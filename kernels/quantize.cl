@@ -44,11 +44,22 @@ INLINE int round_quotient(struct rule rule, float d, int z)
     return CLQ_DST == S32 ? clqm_quantize_s32(d) : clqm_quantize(d, z, rule.qmin, rule.qmax);
 }
 
+/* Most quads are: then nothing is to be counted. Nothing that is not finite compares so. */
+INLINE int all_inside(struct rule rule, float4 d, const struct params params[4])
+{
+    if (CLQ_DST == S32) {
+        const float4 bound = 2147483648.0f;
+        return all(d < bound) && all(d >= -bound);
+    }
+    const int4 z = (int4)(params[0].z, params[1].z, params[2].z, params[3].z);
+    return all(d >= convert_float4(rule.qmin - z)) && all(d <= convert_float4(rule.qmax - z));
+}
+
 INLINE int4 quantize4(struct rule rule, float4 x, const struct params params[4], struct tally *tally)
 {
     const float4 d = (float4)(quotient(x.x, params[0], rule.reciprocal), quotient(x.y, params[1], rule.reciprocal),
                               quotient(x.z, params[2], rule.reciprocal), quotient(x.w, params[3], rule.reciprocal));
-    if (rule.counted) {
+    if (rule.counted && !all_inside(rule, d, params)) {
         count(rule, x.x, d.x, params[0].z, tally);
         count(rule, x.y, d.y, params[1].z, tally);
         count(rule, x.z, d.z, params[2].z, tally);
@@ -96,40 +107,51 @@ KERNEL void quantize_quads(__global const uchar *restrict args, ulong jobs_offse
     struct params params[4];
 
     if (plain) {
-        float4 x[CLQL_UNITS];
-        params[0] = params[1] = params[2] = params[3] = load_params(job, scale, zero_point, tile.param);
+        struct params shared;
+        int is_loaded = 0;
+        FOR_ROUNDS(round, tile, CLQL_QUAD)
+        {
+            float4 x[CLQL_UNITS];
 #pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) x[k] = load_float4(src, src_offset + flat, CLQ_SRC);
-        }
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, CLQL_QUAD);
+                if (flat + CLQL_QUAD <= tile.end) x[k] = load_float4(src, src_offset + flat, CLQ_SRC);
+            }
+            /* After the loads, which need not wait for it. */
+            if (!is_loaded) shared = load_params(job, scale, zero_point, tile.param);
+            is_loaded = 1;
+            params[0] = params[1] = params[2] = params[3] = shared;
 #pragma unroll
-        for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(&tile, k, CLQL_QUAD);
-            if (flat + CLQL_QUAD <= tile.end) store_int4(dst, dst_offset + flat, quantize4(rule, x[k], params, &tally), CLQ_DST);
+            for (int k = 0; k < CLQL_UNITS; ++k) {
+                const long flat = find_unit(round, k, CLQL_QUAD);
+                if (flat + CLQL_QUAD <= tile.end) store_int4(dst, dst_offset + flat, quantize4(rule, x[k], params, &tally), CLQ_DST);
+            }
         }
     }
     /* One quad ahead: its load is under way while the parameters of the one at hand are found. */
-    float4 ahead = 0.0f;
     const int is_dense = !plain && (job->dense & 1);
-    if (is_dense && find_unit(&tile, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
-        ahead = load_float4(src, src_offset + find_unit(&tile, 0, CLQL_QUAD), CLQ_SRC);
+    FOR_ROUNDS(round, tile, CLQL_QUAD)
+    {
+        float4 ahead = 0.0f;
+        if (is_dense && find_unit(round, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
+            ahead = load_float4(src, src_offset + find_unit(round, 0, CLQL_QUAD), CLQ_SRC);
 #pragma unroll 1
-    for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD), next = find_unit(&tile, k + 1, CLQL_QUAD);
-        float4 x = ahead;
-        if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_float4(src, src_offset + next, CLQ_SRC);
-        if (flat + CLQL_QUAD <= tile.end) {
-            if (plain) continue;
-            const struct place place = locate(job, flat);
-            if (load_params4(job, scale, zero_point, place, flat, params)) {
-                if (!is_dense) x = load_float4(src, place.at[0], CLQ_SRC);
-                store_int4(dst, place.at[1], quantize4(rule, x, params, &tally), CLQ_DST);
-                continue;
+        for (int k = 0; k < CLQL_UNITS; ++k) {
+            const long flat = find_unit(round, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD), next = find_unit(round, k + 1, CLQL_QUAD);
+            float4 x = ahead;
+            if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_float4(src, src_offset + next, CLQ_SRC);
+            if (flat + CLQL_QUAD <= tile.end) {
+                if (plain) continue;
+                const struct place place = locate_in(job, &tile, flat);
+                if (load_params4(job, &tile, scale, zero_point, place, flat, params)) {
+                    if (!is_dense) x = load_float4(src, place.at[0], CLQ_SRC);
+                    store_int4(dst, place.at[1], quantize4(rule, x, params, &tally), CLQ_DST);
+                    continue;
+                }
             }
+            for (long pair = flat; pair < end; pair += CLQL_PAIR)
+                quantize_pair(job, rule, src, dst, scale, zero_point, pair, end, &tally);
         }
-        for (long pair = flat; pair < end; pair += CLQL_PAIR)
-            quantize_pair(job, rule, src, dst, scale, zero_point, pair, end, &tally);
     }
     add_tallies(job, counts, tally, sums);
 }
@@ -142,8 +164,9 @@ KERNEL void quantize_any(__global const uchar *restrict args, ulong jobs_offset,
     const struct rule rule = get_rule(job);
     struct tally tally = {0, 0, 0};
 
+    FOR_ROUNDS(round, tile, CLQL_PAIR)
     for (int k = 0; k < CLQL_UNITS; ++k) {
-        const long flat = find_unit(&tile, k, CLQL_PAIR);
+        const long flat = find_unit(round, k, CLQL_PAIR);
         if (flat < tile.end) quantize_pair(job, rule, src, dst, scale, zero_point, flat, tile.end, &tally);
     }
     add_tallies(job, counts, tally, sums);

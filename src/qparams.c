@@ -198,9 +198,11 @@ static clq_status prepare_from_range(const struct clq_call *call, struct clq_tas
 
     CLQ_TRY(clq_param_load(call, low));
     CLQ_TRY(clq_param_load(call, high));
-    if (!low->device && !high->device) {
+    if (!low->device || !high->device) {
+        /* Where one end is on a device the other stands in for it: it is still to be finite. */
+        const float *least = low->device ? high->data : low->data, *greatest = high->device ? low->data : high->data;
         const clq_fp_mode mode = clq_fp_mode_enter();
-        const clq_status status = check_ranges(call, low->data, high->data, info.param_count);
+        const clq_status status = check_ranges(call, least, greatest, info.param_count);
         clq_fp_mode_leave(mode);
         if (status != CLQ_OK) return status;
     }

@@ -87,6 +87,7 @@ static clq_status fall_back(clq_context *context, clq_status status, struct clq_
     for (int64_t i = 0; i < n; ++i)
         if (context->no_fallback || clq_op_is_on_device(ops[i])) return status;
     clq_log(context, CLQ_LOG_WARNING, "the device failed, so the CPU takes over: %s", context->error_text);
+    context->error_text[0] = '\0'; /* the call does not fail */
     for (int64_t i = 0; i < n; ++i) {
         memset(ops[i]->counts, 0, sizeof ops[i]->counts);
         ops[i]->sums = (struct clq_error_sums){0};

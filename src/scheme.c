@@ -142,6 +142,7 @@ static void copy_values(const struct clq_operand *operand, char *array, bool to_
         char *value = operand->data + 4 * at;
         memcpy(to_array ? array + 4 * i : value, to_array ? value : array + 4 * i, 4);
         for (int32_t k = tensor->rank - 1; k >= 0; --k) {
+            if (tensor->shape[k] == 1) continue; /* its stride may be anything */
             at += tensor->strides[k];
             if (++index[k] < tensor->shape[k]) break;
             at -= tensor->strides[k] * tensor->shape[k];
@@ -154,7 +155,11 @@ static void copy_values(const struct clq_operand *operand, char *array, bool to_
 static clq_status make_device_copy(const struct clq_call *call, struct clq_param *param)
 {
     const struct clq_backend *backend = call->context->backend;
-    CLQ_TRY(backend->allocate(call->context, 4 * param->operand.count, &param->device_copy));
+    int64_t size_bytes;
+    if (!clq_mul_i64(param->operand.count, 4, &size_bytes))
+        return FAIL(CLQ_ERROR_OVERFLOW, "%s: %s has %lld values, whose size exceeds 2^63 - 1 bytes", call->name, param->operand.name,
+                    (long long)param->operand.count);
+    CLQ_TRY(backend->allocate(call->context, size_bytes, &param->device_copy));
     param->device = param->device_copy;
     param->data = NULL;
     return CLQ_OK;
@@ -180,6 +185,7 @@ clq_status clq_param_room(const struct clq_call *call, struct clq_param *param)
     const struct clq_operand *operand = &param->operand;
     if (!operand->tensor) return CLQ_OK;
     param->device = operand->device;
+    if (operand->count == 0) return CLQ_OK;
     if (operand->contiguous && (operand->device || (uintptr_t)operand->data % 4 == 0)) {
         param->data = operand->data;
     } else if (operand->device) {

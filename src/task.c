@@ -212,8 +212,13 @@ clq_status clq_batch_end(clq_context *context)
     struct clq_op **ops;
     int64_t tasks = 0;
     clq_status status = CLQ_OK;
-    CLQ_TRY(clq_check_call(call));
-    if (!context->batching) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_batch_end: no batch is open");
+    status = clq_check_call(call);
+    if (!context || (status == CLQ_OK && !context->batching))
+        return context ? FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_batch_end: no batch is open") : status;
+    if (status != CLQ_OK) {
+        end_batch(context); /* in any case */
+        return status;
+    }
     for (const struct clq_task *task = context->first_task; task; task = task->next)
         ++tasks;
     if (tasks > 0) {

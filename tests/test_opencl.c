@@ -981,6 +981,74 @@ START_TEST(empty_tensors)
 }
 END_TEST
 
+/* Parameters stay on the device as long as kernels that read them are still to be queued, however many jobs are uploaded in between: in the
+   smallest chunks there are enough to fill the blocks for uploads several times over. */
+START_TEST(parameters_outlast_jobs)
+{
+    enum { COLS = 10, MOST_ROWS = 70000 };
+    static float x[MOST_ROWS * COLS], scales[MOST_ROWS];
+    static int8_t q[MOST_ROWS * COLS], expected[MOST_ROWS * COLS];
+    static const int64_t row_counts[] = {1000, 65400, 65536, MOST_ROWS};
+    FOR_EACH_DEVICE(i)
+    {
+        clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
+        options.no_fallback = 1;
+        options.staging_bytes = 4096;
+        clq_context *const context = open_options(i, options);
+        fill(x, MOST_ROWS * COLS);
+        for (int k = 0; k < MOST_ROWS; k++)
+            scales[k] = 0.25f + (float)(k % 100) / 64;
+        for (size_t k = 0; k < TEST_COUNT_OF(row_counts); k++) {
+            const int64_t rows = row_counts[k], shape[2] = {rows, COLS};
+            const clq_tensor hx = clq_tensor_host(CLQ_F32, x, 2, shape), hq = clq_tensor_host(CLQ_S8, expected, 2, shape);
+            const clq_tensor dq = clq_tensor_host(CLQ_S8, q, 2, shape);
+            const clq_qparams params = {.scheme = {.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL, .axis = 0},
+                                        .scale = clq_tensor_host(CLQ_F32, scales, 1, &rows)};
+            quantize_on_cpu(&hx, &params, &hq);
+            memset(q, 0x55, sizeof q);
+            TEST_OK(context, clq_quantize(context, &hx, &params, &dq, NULL));
+            TEST_CHECK(memcmp(q, expected, (size_t)(rows * COLS)) == 0, "%lld rows: other values than on the CPU", (long long)rows);
+            /* One scale, which the last chunk reads too. */
+            const clq_qparams one = one_scale(&scales[50]);
+            quantize_on_cpu(&hx, &one, &hq);
+            TEST_OK(context, clq_quantize(context, &hx, &one, &dq, NULL));
+            TEST_CHECK(memcmp(q, expected, (size_t)(rows * COLS)) == 0, "%lld rows, one scale: other values than on the CPU", (long long)rows);
+        }
+        clq_context_free(context);
+    }
+}
+END_TEST
+
+/* A tensor in host memory on its way to the device waits for nobody. */
+START_TEST(host_inputs_do_not_wait)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        struct own own = open_own(i, 0, 0);
+        const int64_t n = 1000;
+        static float x[1000], back[1000];
+        clq_buffer *const buffer = make_buffer(own.context, 4 * n);
+        const clq_tensor host = clq_tensor_host(CLQ_F32, x, 1, &n), there = clq_tensor_buffer(CLQ_F32, buffer, 0, 1, &n);
+        const clq_tensor here = clq_tensor_host(CLQ_F32, back, 1, &n);
+        cl_int code;
+        const cl_event user = clCreateUserEvent(own.cl, &code);
+        CL_OK(code);
+        fill(x, (int)n);
+        TEST_OK(own.context, clq_opencl_wait(own.context, 1, &user));
+        TEST_OK(own.context, clq_convert(own.context, &host, &there));
+        TEST_CHECK(!is_over(own.context), "the call has waited");
+        memset(x, 0, sizeof x);
+        CL_OK(clSetUserEventStatus(user, CL_COMPLETE));
+        CL_OK(clReleaseEvent(user));
+        TEST_OK(own.context, clq_convert(own.context, &there, &here));
+        fill(x, (int)n);
+        TEST_CHECK(memcmp(x, back, sizeof x) == 0, "other values than were given");
+        clq_buffer_free(buffer);
+        close_own(&own);
+    }
+}
+END_TEST
+
 static bool has_device(void)
 {
     find_devices();
@@ -1003,6 +1071,8 @@ int main(void)
     }
     tcase_add_checked_fixture(tcase, find_devices, NULL);
     tcase_add_test(tcase, own_queue);
+    tcase_add_test(tcase, parameters_outlast_jobs);
+    tcase_add_test(tcase, host_inputs_do_not_wait);
     tcase_add_test(tcase, refusals);
     tcase_add_test(tcase, calls_do_not_wait);
     tcase_add_test(tcase, event_that_fails);

@@ -484,7 +484,8 @@ START_TEST(first_calls_fail)
 {
     const struct operation *const operation = &operations[_i];
     for (int place = 0; place < (operation->of_context ? 1 : PLACES); place++) {
-        if (test_quick() && operation->run != quantize) continue;
+        /* A fresh context for each call takes long: all places for one operation, one place for each of the others. */
+        if (operation->run != quantize && (test_quick() || place != _i % PLACES)) continue;
         for (int no_fallback = 0; no_fallback < 2; no_fallback++)
             fail_everywhere(operation, place, CALL_FAILS, no_fallback, true);
     }

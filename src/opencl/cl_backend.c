@@ -356,6 +356,7 @@ static clq_status upload_params(clq_context *context, const struct clq_cl_bound 
     char *host;
     if (plan->upload_bytes == 0) return CLQ_OK;
     CLQ_TRY(clq_cl_upload_begin(context, plan->upload_bytes, upload, &host));
+    clq_cl_state_of(context)->held = clq_cl_state_of(context)->blocks;
     for (int64_t i = 0; i < n; ++i)
         for (int arg = 0; arg < CLQ_ARGS; ++arg) {
             const struct array array = array_of(bounds[i].op, arg);
@@ -476,6 +477,7 @@ static clq_status run_bound(clq_context *context, struct clq_cl_bound *bounds, i
     if (status == CLQ_OK && on_device < n) status = clq_cl_run_staged(context, bounds + on_device, n - on_device);
     if (status == CLQ_OK) status = clq_cl_launch_finish(context, bounds, n);
     if (status == CLQ_OK) status = plan.is_host_result ? fetch_results(context, bounds, n) : CLQ_OK;
+    state->held = NULL;
     if (upload.memory) clReleaseMemObject(upload.memory);
     if (status == CLQ_OK) CL_TRY(context, clFlush(state->main.queue));
     return status;

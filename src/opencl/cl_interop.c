@@ -62,14 +62,15 @@ clq_status clq_opencl_event(clq_context *context, cl_event *event)
     CLQ_TRY(get_state(context, "clq_opencl_event", &state));
     if (!event) return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_opencl_event: event is NULL");
     CL_TRY(context, clFlush(state->main.queue));
-    /* The last command's event is that of all; if there is none, one that is complete. A marker would wait for the caller's own commands. */
+    /* The last command's event is that of all; if there is none, one that is complete. A marker would wait for the caller's own commands. What
+       has failed unseen fails this event. */
     reached = state->main.last;
-    if (reached) {
+    if (reached && state->failed == CL_SUCCESS) {
         CL_TRY(context, clRetainEvent(reached));
     } else {
         reached = clCreateUserEvent(state->cl, &code);
         if (!reached) return clq_cl_fail(context, "clCreateUserEvent", code);
-        code = clSetUserEventStatus(reached, CL_COMPLETE);
+        code = clSetUserEventStatus(reached, state->failed == CL_SUCCESS ? CL_COMPLETE : state->failed);
     }
     if (code != CL_SUCCESS) {
         clReleaseEvent(reached);

@@ -63,7 +63,7 @@ static int operand_count(const struct clq_op *op)
     return op->kind == CLQ_OP_MINMAX ? 1 : 2;
 }
 
-/* Rows that a work-group of minmax_columns takes, and the least for which it pays. */
+/* Rows that a work-group of minmax_columns takes, fewer where that leaves compute units idle, and the least for which it pays. */
 #define COLUMNS_SLAB_ROWS  128
 #define COLUMNS_LEAST_ROWS 16
 
@@ -150,8 +150,19 @@ int64_t clq_cl_count_partials(int64_t elements)
     return clq_max_i64(1, clq_min_i64(2048, elements / 16384));
 }
 
-static int64_t set_element_job(void *memory, const void *item, int form, int64_t local_size)
+/* A work-group that takes several rounds finds its job and its parameters once. But there are to be enough of them to keep every compute unit
+   busy to the end; and each round of minmax has its own parameters, unless all are the same. Returns the work-groups. */
+static int64_t set_rounds(struct clql_job *job, const struct clq_op *op, int64_t elements, int64_t compute_units)
 {
+    const int64_t rounds = clq_ceil_div(job->count, elements);
+    job->parts = (clql_int)clq_max_i64(1, clq_min_i64(8, rounds / (16 * clq_max_i64(1, compute_units))));
+    if (op->kind == CLQ_OP_MINMAX && job->varying) job->parts = 1;
+    return clq_ceil_div(rounds, job->parts);
+}
+
+static int64_t set_element_job(void *memory, const void *item, int form, const struct clq_cl_device *device)
+{
+    const int64_t local_size = (int64_t)device->max_local_size;
     const struct clq_cl_segment *segment = item;
     struct clq_cl_bound *bound = segment->bound;
     const struct clq_op *op = bound->op;
@@ -189,11 +200,14 @@ static int64_t set_element_job(void *memory, const void *item, int form, int64_t
         return job->parts;
     }
     if (form == CLQ_CL_COLUMNS) {
-        const int64_t extent = op->loops[op->rank - 1].extent;
-        job->parts = (clql_int)clq_min_i64(1 << 20, clq_ceil_div(job->count / extent, COLUMNS_SLAB_ROWS));
-        return clq_ceil_div(extent / 4, local_size) * job->parts;
+        const int64_t extent = op->loops[op->rank - 1].extent, rows = job->count / extent, blocks = clq_ceil_div(extent / 4, local_size);
+        int64_t slab_rows = COLUMNS_SLAB_ROWS;
+        while (slab_rows > COLUMNS_LEAST_ROWS && rows / slab_rows * blocks < 4 * device->compute_units)
+            slab_rows /= 2;
+        job->parts = (clql_int)clq_min_i64(1 << 20, clq_ceil_div(rows, slab_rows));
+        return blocks * job->parts;
     }
-    return clq_ceil_div(job->count, local_size * CLQL_UNITS * (form == CLQ_CL_QUADS ? CLQL_QUAD : CLQL_PAIR));
+    return set_rounds(job, op, local_size * CLQL_UNITS * (form == CLQ_CL_QUADS ? CLQL_QUAD : CLQL_PAIR), device->compute_units);
 }
 
 /* ------------------------------------------------------------------------------------------------ launching */
@@ -220,19 +234,20 @@ static clq_status launch_kernel(clq_context *context, cl_kernel kernel, const st
 struct kind {
     int64_t item_bytes, job_bytes;
     clq_status (*set_launch)(clq_context *context, const void *item, struct launch *launch);
-    int64_t (*set_job)(void *job, const void *item, int form, int64_t local_size);
+    int64_t (*set_job)(void *job, const void *item, int form, const struct clq_cl_device *device);
 };
 
 /* Queues one launch for all items from `first` on that agree with it, and marks them done. */
 static clq_status launch_group(clq_context *context, const struct kind *kind, const char *items, struct launch *launches, int64_t first, int64_t n,
                                cl_event also)
 {
-    const int64_t local_size = (int64_t)clq_cl_state_of(context)->programs.device.max_local_size;
-    const struct launch launch = launches[first];
+    const struct clq_cl_device *device = &clq_cl_state_of(context)->programs.device;
+    struct launch launch;
     struct clq_cl_place jobs;
     char *host;
     int64_t n_jobs = 0, at = 0, groups = 0;
     clq_status status;
+    memcpy(&launch, &launches[first], sizeof launch); /* its padding too, for the comparisons */
     for (int64_t i = first; i < n; ++i)
         n_jobs += memcmp(&launches[i], &launch, sizeof launch) == 0;
     CLQ_TRY(clq_cl_upload_begin(context, n_jobs * kind->job_bytes, &jobs, &host));
@@ -241,7 +256,7 @@ static clq_status launch_group(clq_context *context, const struct kind *kind, co
         int64_t of_job;
         if (memcmp(&launches[i], &launch, sizeof launch) != 0) continue;
         memset(job, 0, (size_t)kind->job_bytes);
-        of_job = kind->set_job(job, items + i * kind->item_bytes, launch.form, local_size);
+        of_job = kind->set_job(job, items + i * kind->item_bytes, launch.form, device);
         memcpy(job, &groups, sizeof groups); /* its first_group */
         groups += of_job;
         launches[i].program = NULL;
@@ -298,7 +313,7 @@ static clq_status set_finish_launch(clq_context *context, const void *item, stru
     return clq_cl_programs_get(context, &clq_cl_state_of(context)->programs, CLQ_CL_MINMAX, op->operand[0].dtype, CLQ_DTYPE_NONE, &launch->program);
 }
 
-static int64_t set_finish_job(void *memory, const void *item, int form, int64_t local_size)
+static int64_t set_finish_job(void *memory, const void *item, int form, const struct clq_cl_device *device)
 {
     const struct clq_cl_bound *bound = item;
     const struct clq_cl_place *counts = &bound->arg[CLQ_ARG_COUNTS];
@@ -313,7 +328,7 @@ static int64_t set_finish_job(void *memory, const void *item, int form, int64_t 
     }
     job->counts = counts->memory ? element_of(&bound->tally, 4) : -1;
     job->counts_out = element_of(counts, 8);
-    return clq_ceil_div(clq_max_i64(1, job->count), local_size);
+    return clq_ceil_div(clq_max_i64(1, job->count), (int64_t)device->max_local_size);
 }
 
 static clq_status set_range_launch(clq_context *context, const void *item, struct launch *launch)
@@ -328,7 +343,7 @@ static clq_status set_range_launch(clq_context *context, const void *item, struc
     return find_program(context, bound->op, &launch->program);
 }
 
-static int64_t set_range_job(void *memory, const void *item, int form, int64_t local_size)
+static int64_t set_range_job(void *memory, const void *item, int form, const struct clq_cl_device *device)
 {
     const struct clq_cl_bound *bound = item;
     const struct clq_op *op = bound->op;
@@ -347,7 +362,7 @@ static int64_t set_range_job(void *memory, const void *item, int form, int64_t l
         .fixed_zero_point = op->rule.zero_point,
         .has_zero_point = op->has_zero_point,
     };
-    return clq_ceil_div(op->param_count, local_size);
+    return clq_ceil_div(op->param_count, (int64_t)device->max_local_size);
 }
 
 clq_status clq_cl_launch_finish(clq_context *context, const struct clq_cl_bound *bounds, int64_t n)

@@ -59,14 +59,22 @@ static void log_build(clq_context *context, const struct clq_cl_programs *progra
 
 static void store_binary(clq_context *context, struct clq_cl_programs *programs, cl_program program, const uint8_t *key)
 {
-    size_t size = 0;
-    unsigned char *binary = NULL;
+    enum { MOST_DEVICES = 16 }; /* of a caller's context; with more, nothing is kept */
+    cl_device_id devices[MOST_DEVICES];
+    size_t sizes[MOST_DEVICES] = {0};
+    unsigned char *binaries[MOST_DEVICES] = {NULL}; /* those left NULL are not asked for */
+    cl_uint n = 0, at = 0;
     if (!programs->cache.folder) return;
-    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS || size == 0 || size > INT64_MAX) return;
-    binary = clq_alloc(&context->allocator, (int64_t)size, 1);
-    if (binary && clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS)
-        clq_cl_cache_store(&programs->cache, key, binary, size);
-    clq_dealloc(&context->allocator, binary);
+    if (clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > MOST_DEVICES) return;
+    if (clGetProgramInfo(program, CL_PROGRAM_DEVICES, n * sizeof devices[0], devices, NULL) != CL_SUCCESS) return;
+    while (at < n && devices[at] != programs->device.id)
+        ++at;
+    if (at == n || clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, n * sizeof sizes[0], sizes, NULL) != CL_SUCCESS) return;
+    if (sizes[at] == 0 || sizes[at] > INT64_MAX) return;
+    binaries[at] = clq_alloc(&context->allocator, (int64_t)sizes[at], 1);
+    if (binaries[at] && clGetProgramInfo(program, CL_PROGRAM_BINARIES, n * sizeof binaries[0], binaries, NULL) == CL_SUCCESS)
+        clq_cl_cache_store(&programs->cache, key, binaries[at], sizes[at]);
+    clq_dealloc(&context->allocator, binaries[at]);
 }
 
 /* NULL if the cache has none that this driver takes. */

@@ -58,7 +58,10 @@ cl_int clq_cl_queue_wait(struct clq_cl_queue *queue, cl_uint n, const cl_event *
     cl_event gathered = NULL;
     cl_int code;
     if (n == 0) return CL_SUCCESS;
+    /* PoCL never ends what waits for an event that has failed already. */
     code = queue->last ? clq_cl_error_of(queue->last) : CL_SUCCESS;
+    for (cl_uint i = 0; i < n && code == CL_SUCCESS; ++i)
+        code = clq_cl_error_of(events[i]);
     if (code != CL_SUCCESS) return code;
     code = clEnqueueMarkerWithWaitList(queue->queue, n, events, &gathered);
     if (code != CL_SUCCESS) return code;

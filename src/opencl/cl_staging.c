@@ -22,6 +22,7 @@ struct round {
     int64_t n; /* segments */
     int64_t in_bytes, out_bytes; /* used from the begin and from the end of the slot */
     int64_t elements_bytes;      /* of all chunks, zero-copy ones too */
+    bool is_awaited;             /* the call waits for it: it has outputs in host memory, or uses the caller's memory where it is */
     cl_event done;               /* the last command of the round; NULL: nothing is under way */
     struct clq_cl_segment segments[SLOT_SEGMENTS];
 };
@@ -138,6 +139,7 @@ void clq_cl_slots_free(struct clq_cl_state *state)
 {
     for (int i = 0; i < 2; ++i) {
         struct clq_cl_slot *slot = &state->slots[i];
+        if (slot->busy) clReleaseEvent(slot->busy);
         if (slot->pinned) clEnqueueUnmapMemObject(state->up.queue, slot->pinned_memory, slot->pinned, 0, NULL, NULL);
         if (slot->pinned) clFinish(state->up.queue);
         if (slot->pinned_memory) clReleaseMemObject(slot->pinned_memory);
@@ -226,6 +228,7 @@ static clq_status add_chunk(clq_context *context, struct round *round, struct cl
     segment->bound = bound;
     segment->first = first;
     segment->count = count;
+    round->is_awaited |= is_output(op, 1) && is_host(op, 1);
     round->elements_bytes += clq_ceil_div(count * host_bits(op), 8) + 2 * ALIGNMENT;
     for (int k = 0; k < 2; ++k) {
         if (!is_host(op, k)) {
@@ -233,6 +236,7 @@ static clq_status add_chunk(clq_context *context, struct round *round, struct cl
             segment->operand[k].offset_bytes = bound->arg[CLQ_ARG_0 + k].offset_bytes;
         } else if (is_zero_copy(state, op, k)) {
             CLQ_TRY(wrap_chunk(context, segment, k));
+            round->is_awaited = true;
         } else {
             place_chunk(context, round, segment, k);
         }
@@ -243,7 +247,7 @@ static clq_status add_chunk(clq_context *context, struct round *round, struct cl
 /* ------------------------------------------------------------------------------------------------ rounds */
 
 /* The device's writes to shared memory are the host's when the region has been mapped. */
-static clq_status hand_over_outputs(clq_context *context, const struct round *round)
+static clq_status hand_over_outputs(clq_context *context, const struct round *round, bool *any)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     for (int64_t i = 0; i < round->n; ++i) {
@@ -265,6 +269,7 @@ static clq_status hand_over_outputs(clq_context *context, const struct round *ro
             code = clEnqueueUnmapMemObject(state->down.queue, segment->operand[1].memory, pointer, 1, &mapped, &unmapped);
         if (code != CL_SUCCESS) return clq_cl_fail(context, "clEnqueueUnmapMemObject", code);
         clq_cl_queue_push(&state->down, unmapped);
+        *any = true;
     }
     return CLQ_OK;
 }
@@ -275,7 +280,8 @@ static clq_status start_round(clq_context *context, struct round *round)
     struct clq_cl_state *state = clq_cl_state_of(context);
     const struct clq_cl_slot *slot = round->slot;
     const size_t out_at = (size_t)(state->staging_bytes - round->out_bytes);
-    cl_event before, done;
+    bool is_down = round->out_bytes > 0;
+    cl_event done;
     if (round->n == 0) return CLQ_OK;
     if (round->in_bytes > 0) {
         CL_TRY(context, clq_cl_queue_write(&state->up, slot->memory, 0, (size_t)round->in_bytes, slot->pinned, NULL));
@@ -283,11 +289,10 @@ static clq_status start_round(clq_context *context, struct round *round)
     }
     CLQ_TRY(clq_cl_launch_segments(context, round->segments, round->n, round->in_bytes > 0 ? state->up.last : NULL));
     CL_TRY(context, clFlush(state->main.queue));
-    before = state->down.last;
     if (round->out_bytes > 0)
         CL_TRY(context, clq_cl_queue_read(&state->down, slot->memory, out_at, (size_t)round->out_bytes, slot->pinned + out_at, state->main.last));
-    CLQ_TRY(hand_over_outputs(context, round));
-    done = state->down.last != before ? state->down.last : state->main.last;
+    CLQ_TRY(hand_over_outputs(context, round, &is_down));
+    done = is_down ? state->down.last : state->main.last;
     CL_TRY(context, clRetainEvent(done));
     round->done = done;
     CL_TRY(context, clFlush(state->down.queue));
@@ -305,12 +310,31 @@ static void clear_round(struct round *round)
     if (round->done) clReleaseEvent(round->done);
     round->done = NULL;
     round->n = round->in_bytes = round->out_bytes = round->elements_bytes = 0;
+    round->is_awaited = false;
 }
 
-/* Waits for a round and brings its outputs to where they belong; the slot is free then. */
+/* Waits until nothing of an earlier call uses the round's slot. */
+static clq_status wait_for_slot(clq_context *context, struct round *round)
+{
+    struct clq_cl_slot *slot = round->slot;
+    cl_int code;
+    if (!slot->busy) return CLQ_OK;
+    code = clq_cl_wait(slot->busy);
+    clReleaseEvent(slot->busy);
+    slot->busy = NULL;
+    return code == CL_SUCCESS ? CLQ_OK : clq_cl_fail(context, "an earlier command", code);
+}
+
+/* Waits for a round and brings its outputs to where they belong; the slot is free then. A round that only uses the slot is left to itself. */
 static clq_status end_round(clq_context *context, struct round *round)
 {
     if (!round->done) return CLQ_OK;
+    if (!round->is_awaited) {
+        round->slot->busy = round->done;
+        round->done = NULL;
+        clear_round(round);
+        return CLQ_OK;
+    }
     CL_TRY(context, clq_cl_wait(round->done));
     for (int64_t i = 0; i < round->n; ++i)
         if (is_output(round->segments[i].bound->op, 1) && round->segments[i].operand[1].host) copy_chunk(context, &round->segments[i], 1, false);
@@ -320,8 +344,9 @@ static clq_status end_round(clq_context *context, struct round *round)
 
 static clq_status run_rounds(clq_context *context, struct round *rounds, struct clq_cl_bound *bounds, int64_t n)
 {
-    const struct clq_cl_state *state = clq_cl_state_of(context);
-    int current = 0;
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    int current = state->next_slot;
+    state->next_slot = 1 - current; /* the one that was used longer ago, if this call uses one */
     for (int64_t i = 0; i < n; ++i) {
         const struct clq_op *op = bounds[i].op;
         const int64_t chunk = clq_cl_chunk_elements(state, op);
@@ -336,6 +361,7 @@ static clq_status run_rounds(clq_context *context, struct round *rounds, struct 
                 CLQ_TRY(end_round(context, &rounds[current]));
                 continue;
             }
+            if (round->n == 0) CLQ_TRY(wait_for_slot(context, round));
             CLQ_TRY(add_chunk(context, round, &bounds[i], first, count));
             first += count;
         }

@@ -21,6 +21,7 @@ struct clq_cl_slot {
     cl_mem memory;
     cl_mem pinned_memory; /* host memory that the device reaches directly, mapped at `pinned` as long as the context lives */
     char *pinned;
+    cl_event busy; /* the last command that uses the slot, if no call waits for it any more; or NULL */
 };
 
 struct clq_cl_state {
@@ -30,10 +31,12 @@ struct clq_cl_state {
     struct clq_cl_queue up, down;  /* transfers of host tensors; made when first needed */
     struct clq_cl_programs programs;
     struct clq_cl_block *blocks;   /* the one in use first */
+    struct clq_cl_block *held;     /* holds parameters of kernels still to be queued: not to be written over; or NULL */
     cl_mem work;                   /* intermediate results, as large as was needed so far */
     int64_t work_bytes;
     int64_t staging_bytes;
     struct clq_cl_slot slots[2];
+    int next_slot;
     cl_int failed;                 /* the first failure of work that was only begun when its call returned */
 };
 

@@ -32,12 +32,13 @@ void clq_cl_blocks_free(clq_context *context)
     }
 }
 
-/* A block that nothing reads any more, taken out of the list; NULL if there is none. */
+/* A block whose host half nothing reads any more, taken out of the list; NULL if there is none. What was queued before reads its device half in
+   time, as commands take effect in order; what is still to be queued holds it. */
 static struct clq_cl_block *take_idle_block(struct clq_cl_state *state)
 {
     for (struct clq_cl_block **link = &state->blocks; *link; link = &(*link)->next) {
         struct clq_cl_block *block = *link;
-        if (block->last && !clq_cl_is_over(block->last)) continue;
+        if (block == state->held || (block->last && !clq_cl_is_over(block->last))) continue;
         *link = block->next;
         if (block->last) clReleaseEvent(block->last);
         block->last = NULL;
