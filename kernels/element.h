@@ -105,8 +105,8 @@ struct tile {
     long param;
     /* Where near() is set: the last one or two loops from the tile's first element on, in numbers that differ little from it. */
     int is_near;
-    uint column, columns, group; /* the first element's index in the innermost loop, or in its group; the extent; */
-    long row, base;              /* its index in the outer loop; the parameter that the columns count from */
+    uint column, row; /* the first element's index in the innermost loop, or in its group, and in the outer loop */
+    long base;        /* the parameter that the columns count from */
 };
 
 /* All but a few jobs have dense operands and parameters that change along two loops at most. Then places in a tile follow from that of its first
@@ -117,18 +117,15 @@ INLINE void find_near(__global const struct clql_job *job, struct tile *tile)
     const long group = inner->param_stride != 0 ? inner->group : 1;
     tile->is_near = 0;
     if (job->dense != 3 || job->rank > 2 || group >= 1 << 30) return;
-    tile->group = (uint)group;
     if (job->rank == 1) {
         const long number = divide(tile->first, group);
         tile->column = (uint)(tile->first - number * group);
-        tile->columns = 0x7fffffffu; /* there is no next row */
         tile->row = 0;
         tile->base = number * inner->param_stride;
     } else {
-        if (inner->extent >= 1 << 30) return;
-        tile->row = divide(tile->first, inner->extent);
+        if (inner->extent >= 1 << 30 || job->loops[0].extent >= 1 << 30) return;
+        tile->row = (uint)divide(tile->first, inner->extent);
         tile->column = (uint)(tile->first - tile->row * inner->extent);
-        tile->columns = (uint)inner->extent;
         tile->base = 0;
     }
     tile->is_near = 1;
@@ -140,23 +137,24 @@ INLINE struct place locate_in(__global const struct clql_job *job, const struct 
     if (!tile->is_near) return locate(job, flat);
     __global const struct clql_loop *inner = job->loops + (job->rank - 1);
     struct place place = {{job->offset[0] + flat, job->offset[1] + flat}, tile->base, LONG_MAX, 0};
-    uint column = tile->column + (uint)(flat - tile->first);
-    long row = tile->row;
-    if (column >= tile->columns) {
-        const uint rows = column / tile->columns;
-        column -= rows * tile->columns;
+    const uint columns = job->rank == 1 ? 0x7fffffffu : (uint)inner->extent; /* with one loop there is no next row */
+    uint column = tile->column + (uint)(flat - tile->first), row = tile->row;
+    if (column >= columns) {
+        const uint rows = column / columns;
+        column -= rows * columns;
         row += rows;
     }
     if (job->rank == 2 && job->loops[0].param_stride != 0) {
-        const long group = job->loops[0].group;
-        place.param += (group == 1 ? row : divide(row, group)) * job->loops[0].param_stride;
-        place.same = tile->columns - column;
+        /* A group of 2^30 rows or more holds them all. */
+        const uint group = (uint)min(job->loops[0].group, 1L << 30);
+        place.param += (group == 1 ? row : row / group) * job->loops[0].param_stride;
+        place.same = columns - column;
     }
     if (inner->param_stride != 0) {
-        const uint number = tile->group == 1 ? column : column / tile->group, next = (number + 1) * tile->group;
+        const uint group = (uint)inner->group, number = group == 1 ? column : column / group;
         place.param += number * inner->param_stride;
-        place.same = min(next, tile->columns) - column;
-        if (tile->group == 1) place.along = tile->columns - column;
+        place.same = min((number + 1) * group, columns) - column;
+        if (group == 1) place.along = columns - column;
     }
     return place;
 }
@@ -164,7 +162,7 @@ INLINE struct place locate_in(__global const struct clql_job *job, const struct 
 INLINE struct tile find_tile(__global const struct clql_job *job, long unit)
 {
     const long elements = job->parts * (CLQ_LOCAL_SIZE * CLQL_UNITS * unit), part = (long)get_group_id(0) - job->first_group;
-    struct tile tile = {job->first + part * elements, job->first + job->count, 1, 0, 0, 0, 0, 0, 0, 0};
+    struct tile tile = {job->first + part * elements, job->first + job->count, 1, 0, 0, 0, 0, 0};
     tile.end = min(tile.end, tile.first + elements);
     if (job->varying) {
         const struct place place = locate(job, tile.first);

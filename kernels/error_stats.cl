@@ -176,7 +176,7 @@ INLINE void add_element(__global const struct clql_job *job, struct statistics *
 INLINE void add_quad(__global const struct clql_job *job, struct statistics *statistics, __global const uchar *x, __global const uchar *y,
                             __global const float *scale, __global const int *zero_point, long flat)
 {
-    const struct tile apart = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0}; /* an item's quads lie far from each other */
+    const struct tile apart = {0, 0, 0, 0, 0, 0, 0, 0}; /* an item's quads lie far from each other */
     const struct place place = locate(job, flat);
     struct params params[4];
     if (!IS_FLOAT(CLQ_DST) && !load_params4(job, &apart, scale, zero_point, place, flat, params)) {

@@ -115,9 +115,9 @@ INLINE void minmax_tile(__global const struct clql_job *job, __global const ucha
     barrier(CLK_LOCAL_MEM_FENCE);
     const int is_dense = unit == CLQL_QUAD && !plain && (job->dense & 1);
     const long offset = job->offset[0];
-    FOR_ROUNDS(round, tile, unit)
-    {
-        if (plain) {
+    if (plain) {
+        FOR_ROUNDS(round, tile, unit)
+        {
             float4 values[CLQL_UNITS];
 #pragma unroll
             for (int k = 0; k < CLQL_UNITS; ++k) {
@@ -128,14 +128,14 @@ INLINE void minmax_tile(__global const struct clql_job *job, __global const ucha
             for (int k = 0; k < CLQL_UNITS; ++k)
                 if (find_unit(round, k, unit) + unit <= tile.end) fold4(&range, values[k], &tally);
         }
-        /* One quad ahead: its load is under way while the parameter of the one at hand is found. */
-        float4 ahead = 0.0f;
-        if (is_dense && find_unit(round, 0, unit) + unit <= tile.end) ahead = load_float4(x, offset + find_unit(round, 0, unit), CLQ_SRC);
+    }
+    FOR_ROUNDS(round, tile, unit)
+    {
 #pragma unroll 1
         for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(round, k, unit), next = find_unit(round, k + 1, unit);
-            float4 values = ahead;
-            if (is_dense && k + 1 < CLQL_UNITS && next + unit <= tile.end) ahead = load_float4(x, offset + next, CLQ_SRC);
+            const long flat = find_unit(round, k, unit);
+            float4 values;
+            if (is_dense && flat + unit <= tile.end) values = load_float4(x, offset + flat, CLQ_SRC); /* on its way while the parameter is found */
             if (unit == CLQL_QUAD && flat + unit <= tile.end) {
                 if (plain) continue;
                 const struct place place = locate_in(job, &tile, flat);

@@ -128,18 +128,15 @@ KERNEL void quantize_quads(__global const uchar *restrict args, ulong jobs_offse
             }
         }
     }
-    /* One quad ahead: its load is under way while the parameters of the one at hand are found. */
     const int is_dense = !plain && (job->dense & 1);
     FOR_ROUNDS(round, tile, CLQL_QUAD)
     {
-        float4 ahead = 0.0f;
-        if (is_dense && find_unit(round, 0, CLQL_QUAD) + CLQL_QUAD <= tile.end)
-            ahead = load_float4(src, src_offset + find_unit(round, 0, CLQL_QUAD), CLQ_SRC);
 #pragma unroll 1
         for (int k = 0; k < CLQL_UNITS; ++k) {
-            const long flat = find_unit(round, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD), next = find_unit(round, k + 1, CLQL_QUAD);
-            float4 x = ahead;
-            if (is_dense && k + 1 < CLQL_UNITS && next + CLQL_QUAD <= tile.end) ahead = load_float4(src, src_offset + next, CLQ_SRC);
+            const long flat = find_unit(round, k, CLQL_QUAD), end = min(tile.end, flat + CLQL_QUAD);
+            float4 x;
+            /* On its way while the parameters are found. */
+            if (is_dense && flat + CLQL_QUAD <= tile.end) x = load_float4(src, src_offset + flat, CLQ_SRC);
             if (flat + CLQL_QUAD <= tile.end) {
                 if (plain) continue;
                 const struct place place = locate_in(job, &tile, flat);

@@ -3,6 +3,7 @@
 #include "config.h"
 
 #include "test_support.h"
+#include <fenv.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -274,6 +275,15 @@ START_TEST(begin_and_end)
     TEST_OK(context, clq_batch_begin(context));
     TEST_OK(context, clq_batch_end(context));
     TEST_CHECK(test_works(context, 100, 1), "after empty batches");
+    /* An end that is refused is one. */
+    TEST_OK(context, clq_batch_begin(context));
+    TEST_OK(context, run(context, &items[1], QUANTIZE));
+    fesetround(FE_UPWARD);
+    const clq_status refused = clq_batch_end(context);
+    fesetround(FE_TONEAREST);
+    TEST_CHECK(refused == CLQ_ERROR_ROUNDING, "%s", clq_status_name(refused));
+    TEST_OK(context, clq_batch_begin(context));
+    TEST_OK(context, clq_batch_end(context));
     free_items(items);
     clq_context_free(context);
 }

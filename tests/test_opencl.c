@@ -8,6 +8,7 @@
 #include "test_support.h"
 #include <clquant_opencl.h>
 #include <pthread.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -981,6 +982,58 @@ START_TEST(empty_tensors)
 }
 END_TEST
 
+/* Device parameters that no kernel should see. */
+START_TEST(odd_parameters)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        clq_context *const context = open_context(i);
+        const int64_t none[2] = {0, 5}, no_rows = 0, huge = (INT64_C(1) << 62) + 16;
+        clq_buffer *const buffer = make_buffer(context, 400);
+        const clq_scheme per_row = {.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL, .axis = 0};
+        const clq_tensor lo = clq_tensor_buffer(CLQ_F32, buffer, 0, 0, NULL), scale = clq_tensor_buffer(CLQ_F32, buffer, 1, 0, NULL);
+        const clq_tensor zero_point = clq_tensor_buffer(CLQ_S32, buffer, 2, 0, NULL);
+        const clq_qparams one = {.scheme = {.dtype = CLQ_S8}, .scale = scale, .zero_point = zero_point};
+        float bad = NAN;
+        const clq_tensor host = clq_tensor_host(CLQ_F32, &bad, 0, NULL);
+        clq_qparams params = {.scheme = per_row, .scale = clq_tensor_buffer(CLQ_F32, buffer, 0, 1, &no_rows)};
+
+        /* No values, at a stride of 2. */
+        params.scale.strides[0] = 2;
+        const clq_tensor x = clq_tensor_buffer(CLQ_F32, buffer, 0, 2, none), q = clq_tensor_buffer(CLQ_S8, buffer, 0, 2, none);
+        TEST_OK(context, clq_quantize(context, &x, &params, &q, NULL));
+        /* More than there are bytes for, all at one place. */
+        params.scale = clq_tensor_buffer(CLQ_F32, buffer, 0, 1, &huge);
+        params.scale.strides[0] = 0;
+        const clq_tensor wide = clq_tensor_host(CLQ_F32, &bad, 1, &huge);
+        TEST_CHECK(clq_qparams_check(context, &wide, &params) == CLQ_ERROR_OVERFLOW, "%s", clq_context_error(context));
+        /* Half of a range is in host memory, and looked at. */
+        TEST_CHECK(clq_qparams_from_range(context, &host, &lo, &one) == CLQ_ERROR_PARAMETER, "lo is NaN");
+        TEST_CHECK(clq_qparams_from_range(context, &lo, &host, &one) == CLQ_ERROR_PARAMETER, "hi is NaN");
+        clq_buffer_free(buffer);
+        clq_context_free(context);
+    }
+}
+END_TEST
+
+/* An event that has failed is refused, not waited for: drivers may do so for ever. */
+START_TEST(wait_for_a_failed_event)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        struct own own = open_own(i, 0, 0);
+        cl_int code;
+        const cl_event user = clCreateUserEvent(own.cl, &code);
+        CL_OK(code);
+        CL_OK(clSetUserEventStatus(user, -5));
+        TEST_CHECK(clq_opencl_wait(own.context, 1, &user) == CLQ_ERROR_DEVICE, "%s", clq_context_error(own.context));
+        CL_OK(clReleaseEvent(user));
+        TEST_CHECK(test_works(own.context, 1000, 5), "%s", clq_context_error(own.context));
+        close_own(&own);
+    }
+}
+END_TEST
+
 /* Parameters stay on the device as long as kernels that read them are still to be queued, however many jobs are uploaded in between: in the
    smallest chunks there are enough to fill the blocks for uploads several times over. */
 START_TEST(parameters_outlast_jobs)
@@ -1071,6 +1124,8 @@ int main(void)
     }
     tcase_add_checked_fixture(tcase, find_devices, NULL);
     tcase_add_test(tcase, own_queue);
+    tcase_add_test(tcase, odd_parameters);
+    tcase_add_test(tcase, wait_for_a_failed_event);
     tcase_add_test(tcase, parameters_outlast_jobs);
     tcase_add_test(tcase, host_inputs_do_not_wait);
     tcase_add_test(tcase, refusals);
