@@ -332,7 +332,6 @@ START_TEST(threads)
     struct test_place places[TEST_PLACES];
     const int32_t place_count = test_places_open(places, true);
     const int64_t repeats = test_amount(6, 1);
-    int64_t tasks = 0;
 
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
         const clq_scheme scheme = {.dtype = quantized_dtypes[test_between(&random, 0, 6)],
@@ -344,9 +343,10 @@ START_TEST(threads)
         try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank,
                    large_shapes[_i].shape);
     }
+#ifndef TEST_OPENCL
+    int64_t tasks = 0;
     for (int32_t i = 0; i < place_count; i++)
         tasks += atomic_load(&places[i].hook.tasks);
-#ifndef TEST_OPENCL
     TEST_CHECK(tasks >= 2 * repeats, "these sizes must keep several threads busy");
 #endif
     test_places_close(places, place_count);
