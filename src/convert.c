@@ -2,7 +2,6 @@
 /* clq_convert(). */
 #include "config.h"
 
-#include "loops.h"
 #include "task.h"
 
 #include <string.h>
@@ -48,9 +47,7 @@ static clq_status prepare(const struct clq_call *call, struct clq_task *task, co
         return CLQ_OK;
     }
     op = clq_task_op(task, CLQ_OP_CONVERT);
-    clq_set_loops(op, &in, &out, &out, NULL);
-    clq_op_set_operand(op, 0, &in);
-    clq_op_set_operand(op, 1, &out);
+    clq_op_set_convert(op, &in, &out);
     op->in_place = identical;
     return CLQ_OK;
 }

@@ -7,7 +7,6 @@
 #include "base/alloc.h"
 #include "base/fp_mode.h"
 #include "base/util.h"
-#include "loops.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -174,9 +173,7 @@ static clq_status copy_on_device(clq_context *context, const struct clq_param *p
     const struct clq_operand *in = to_array ? &param->operand : &array, *out = to_array ? &array : &param->operand;
     struct clq_op op, *ops = &op;
     clq_op_init(&op, CLQ_OP_CONVERT);
-    clq_set_loops(&op, in, out, out, NULL);
-    clq_op_set_operand(&op, 0, in);
-    clq_op_set_operand(&op, 1, out);
+    clq_op_set_convert(&op, in, out);
     return clq_run(context, &ops, 1);
 }
 
@@ -247,9 +244,7 @@ clq_status clq_param_fetch(const struct clq_call *call, struct clq_param *param)
     from.tensor = to.tensor = &dense;
     from.contiguous = to.contiguous = true;
     clq_op_init(&op, CLQ_OP_CONVERT);
-    clq_set_loops(&op, &from, &to, &to, NULL);
-    clq_op_set_operand(&op, 0, &from);
-    clq_op_set_operand(&op, 1, &to);
+    clq_op_set_convert(&op, &from, &to);
     CLQ_TRY(clq_run(call->context, &ops, 1));
     param->device = NULL;
     param->data = param->copy;

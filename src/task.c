@@ -59,6 +59,13 @@ void clq_op_set_operand(struct clq_op *op, int k, const struct clq_operand *oper
     op->device[CLQ_ARG_0 + k] = operand->device;
 }
 
+void clq_op_set_convert(struct clq_op *op, const struct clq_operand *in, const struct clq_operand *out)
+{
+    clq_set_loops(op, in, out, out, NULL);
+    clq_op_set_operand(op, 0, in);
+    clq_op_set_operand(op, 1, out);
+}
+
 void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point)
 {
     op->param_count = info->param_count;
@@ -88,13 +95,9 @@ clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output
     const struct clq_operand in = {.tensor = &source, .data = (char *)(uintptr_t)&zero, .count = output->count};
     clq_tensor target = clq_tensor_host(output->tensor->dtype, NULL, 1, shape);
     struct clq_operand out = *output;
-    struct clq_op *op;
     if (output->count == 0) return CLQ_OK;
     out.tensor = &target;
-    op = clq_task_op(task, CLQ_OP_CONVERT);
-    clq_set_loops(op, &in, &out, &out, NULL);
-    clq_op_set_operand(op, 0, &in);
-    clq_op_set_operand(op, 1, &out);
+    clq_op_set_convert(clq_task_op(task, CLQ_OP_CONVERT), &in, &out);
     return CLQ_OK;
 }
 
@@ -211,12 +214,10 @@ clq_status clq_batch_end(clq_context *context)
     const struct clq_call self = {context, "clq_batch_end"}, *call = &self;
     struct clq_op **ops;
     int64_t tasks = 0;
-    clq_status status = CLQ_OK;
-    status = clq_check_call(call);
-    if (!context || (status == CLQ_OK && !context->batching))
-        return context ? FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_batch_end: no batch is open") : status;
+    clq_status status = clq_check_call(call);
+    if (status == CLQ_OK && !context->batching) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_batch_end: no batch is open");
     if (status != CLQ_OK) {
-        end_batch(context); /* in any case */
+        if (context) end_batch(context); /* in any case */
         return status;
     }
     for (const struct clq_task *task = context->first_task; task; task = task->next)

@@ -35,6 +35,9 @@ struct clq_param *clq_task_param(struct clq_task *task, bool is_output);
 /* The next operation of the task, zeroed but for its loops. */
 struct clq_op *clq_task_op(struct clq_task *task, enum clq_op_kind kind);
 
+/* Makes tensors of equal shapes the source and target of a CLQ_OP_CONVERT, and sets its loops. */
+void clq_op_set_convert(struct clq_op *op, const struct clq_operand *in, const struct clq_operand *out);
+
 /* Makes tensors and parameters arguments of an operation. */
 void clq_op_set_operand(struct clq_op *op, int k, const struct clq_operand *operand);
 void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point);

@@ -284,10 +284,15 @@ static struct array array_of(const struct clq_op *op, int arg)
     }
 }
 
+/* Some operand is in host memory, to be staged. */
+static bool is_on_host(const struct clq_op *op)
+{
+    return op->kind != CLQ_OP_QPARAMS && (!op->device[CLQ_ARG_0] || (op->kind != CLQ_OP_MINMAX && !op->device[CLQ_ARG_1]));
+}
+
 static int64_t partial_count(const struct clq_cl_state *state, const struct clq_op *op)
 {
-    const bool staged = !op->device[CLQ_ARG_0] || !op->device[CLQ_ARG_1];
-    const int64_t chunk = staged ? clq_cl_chunk_elements(state, op) : op->count;
+    const int64_t chunk = is_on_host(op) ? clq_cl_chunk_elements(state, op) : op->count;
     return clq_ceil_div(op->count, chunk) * clq_cl_count_partials(chunk);
 }
 
@@ -305,8 +310,7 @@ static void plan_rest(const struct clq_cl_state *state, struct clq_cl_bound *bou
 {
     const struct clq_op *op = bound->op;
     if (op->kind == CLQ_OP_ERROR_STATS) {
-        bound->partial_count = partial_count(state, op);
-        bound->partials.offset_bytes = take(&plan->bytes, (bound->partial_count + 1) * (int64_t)sizeof(struct clql_partial));
+        bound->partials.offset_bytes = take(&plan->bytes, (partial_count(state, op) + 1) * (int64_t)sizeof(struct clql_partial));
         bound->partials.offset_bytes = clq_ceil_div(bound->partials.offset_bytes, (int64_t)sizeof(struct clql_partial)) * (int64_t)sizeof(struct clql_partial);
         plan->is_host_result = true;
     }
@@ -430,11 +434,6 @@ static clq_status fetch_results(clq_context *context, struct clq_cl_bound *bound
 }
 
 /* ------------------------------------------------------------------------------------------------ operations */
-
-static bool is_on_host(const struct clq_op *op)
-{
-    return op->kind != CLQ_OP_QPARAMS && (!op->device[CLQ_ARG_0] || (op->kind != CLQ_OP_MINMAX && !op->device[CLQ_ARG_1]));
-}
 
 /* Elements of operations whose operands are on the device. */
 static clq_status run_on_device(clq_context *context, struct clq_cl_bound *bounds, int64_t n)

@@ -45,6 +45,12 @@ static int64_t first_offset(const struct clq_cl_segment *segment, int k)
     return segment->operand[k].offset_bytes * 8 / bits_of(segment->bound->op, k);
 }
 
+/* The segment's elements of operand k follow each other in the order of the loops. */
+static bool is_in_order(const struct clq_cl_segment *segment, int k)
+{
+    return segment->operand[k].packed || clq_cl_is_dense(segment->bound->op, k);
+}
+
 /* Quads of operand k are adjacent and aligned wherever a multiple of 4 elements begins; see launch.h. */
 static bool has_quads(const struct clq_cl_segment *segment, int k)
 {
@@ -52,7 +58,7 @@ static bool has_quads(const struct clq_cl_segment *segment, int k)
     const int64_t bits = bits_of(op, k);
     if (first_offset(segment, k) % 4 != 0 || segment->operand[k].offset_bytes * 8 % bits != 0) return false;
     if (is_misaligned(segment->operand[k].memory, clq_max_i64(bits / 2, 1))) return false;
-    if (segment->operand[k].packed || clq_cl_is_dense(op, k)) return true;
+    if (is_in_order(segment, k)) return true;
     for (int32_t i = 0; i < op->rank - 1; ++i)
         if (op->loops[i].stride[k] % 4 != 0) return false;
     return op->loops[op->rank - 1].stride[k] == 1 && op->loops[op->rank - 1].extent % 4 == 0;
@@ -171,7 +177,7 @@ static int64_t set_element_job(void *memory, const void *item, int form, const s
     job->count = segment->count;
     for (int k = 0; k < operand_count(op); ++k) {
         job->offset[k] = first_offset(segment, k);
-        if (segment->operand[k].packed || clq_cl_is_dense(op, k)) job->dense |= 1 << k;
+        if (is_in_order(segment, k)) job->dense |= 1 << k;
     }
     job->param_offset[0] = bound->arg[CLQ_ARG_SCALE].offset_bytes / 4;
     job->param_offset[1] = bound->arg[CLQ_ARG_ZERO_POINT].offset_bytes / 4;

@@ -53,7 +53,7 @@ struct clq_cl_bound {
     struct clq_cl_place keys;     /* minmax: two arrays of param_count keys */
     struct clq_cl_place tally;    /* quantize, minmax: three counts in halves */
     struct clq_cl_place partials; /* error statistics */
-    int64_t partial_count, partials_used;
+    int64_t partials_used;
 };
 
 /* A range of an operation's elements and where its operands are: at offset_bytes + the strides' or, if dense, the flat index's offset. */
