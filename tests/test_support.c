@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "base/fp_mode.h"
 #include "reference.h"
-#ifdef TEST_OPENCL
+#ifdef CLQ_WITH_OPENCL
 #include "opencl/cl_device.h"
 #endif
 #include <fenv.h>
@@ -51,7 +51,25 @@ static void print_tables(void)
     fflush(stdout);
 }
 
-#ifdef TEST_OPENCL
+static SRunner *start(Suite *suite)
+{
+    const struct sigaction action = {.sa_handler = on_crash};
+    for (size_t i = 0; i < TEST_COUNT_OF(crash_signals); i++)
+        sigaction(crash_signals[i], &action, &crash_actions[i]);
+    print_tables();
+    return srunner_create(suite);
+}
+
+static int run(SRunner *runner)
+{
+    int failed;
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+#ifdef CLQ_WITH_OPENCL
 /* The numbers of the OpenCL devices to be tried. */
 static int32_t find_devices(int32_t numbers[TEST_PLACES / 2])
 {
@@ -75,27 +93,24 @@ static bool has_device(void)
     }
     return child < 0 || waitpid(child, &status, 0) != child || !WIFEXITED(status) || WEXITSTATUS(status) != 1;
 }
+
+int test_run_opencl(Suite *suite)
+{
+    SRunner *const runner = start(suite);
+    if (has_device()) return run(runner);
+    printf("skipped: no OpenCL device\n");
+    srunner_free(runner);
+    return 77;
+}
 #endif
 
 int test_run(Suite *suite)
 {
-    struct sigaction action = {.sa_handler = on_crash};
-    SRunner *runner = srunner_create(suite);
-    int failed;
-
-    for (size_t i = 0; i < TEST_COUNT_OF(crash_signals); i++)
-        sigaction(crash_signals[i], &action, &crash_actions[i]);
-    print_tables();
 #ifdef TEST_OPENCL
-    if (!has_device()) {
-        printf("skipped: no OpenCL device\n");
-        return 77;
-    }
+    return test_run_opencl(suite);
+#else
+    return run(start(suite));
 #endif
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 TCase *test_case(Suite *suite, const char *name)

@@ -21,9 +21,11 @@
 
 /* ---- running */
 
-/* Runs a suite as CK_ environment variables say, after a line that names the tables of this machine; the program's exit status.
- */
+/* Runs a suite as CK_ environment variables say, after a line that names the tables of this machine; the program's exit status. */
 int test_run(Suite *suite);
+
+/* The same, or 77 (skipped) without an OpenCL device. */
+int test_run_opencl(Suite *suite);
 
 /* A test case without Check's limit of 4 seconds. */
 TCase *test_case(Suite *suite, const char *name);
