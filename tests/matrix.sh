@@ -297,9 +297,9 @@ if [ ! -x "$top/configure" ]; then
 fi
 mkdir -p "$logs"
 work=$(mktemp -d)
-# Kernels are compiled once for all rows, not once a row.
-mkdir "$work/pocl-cache"
-export CLQ_CACHE_DIR=$work/cache POCL_CACHE_DIR=$work/pocl-cache
+# Kernels are compiled once for all rows, or for whoever has set these before, not once a row.
+export CLQ_CACHE_DIR=${CLQ_CACHE_DIR:-$work/cache} POCL_CACHE_DIR=${POCL_CACHE_DIR:-$work/pocl-cache}
+mkdir -p "$POCL_CACHE_DIR"
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 passed=0 failed=0 skips=0
 [ $# -gt 0 ] || set -- "${all_rows[@]}"
