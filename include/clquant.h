@@ -20,7 +20,8 @@
  * and its bound. On failure outputs are untouched, unless a device failed when work had begun: with CLQ_ERROR_DEVICE, and in a context
  * on a device with CLQ_ERROR_OUT_OF_MEMORY, what they hold is unspecified. Work that fails after its call returned is told of by
  * clq_context_synchronize() or an earlier call that waits. Nothing prints or exits. Every function that takes a context fails with
- * CLQ_ERROR_INVALID_ARGUMENT when it is NULL.
+ * CLQ_ERROR_INVALID_ARGUMENT when it is NULL, and in a context on a device may fail with CLQ_ERROR_DEVICE, CLQ_ERROR_OUT_OF_MEMORY and
+ * CLQ_ERROR_FORKED, which its own list does not repeat.
  *
  * **Threads.** One thread at a time in a context; any number of contexts, each used by its own thread, at once.
  * Functions that take no context may be called from any thread.
@@ -31,8 +32,10 @@
  * CLQ_ERROR_FORKED; freeing it, and its buffers, is fine. Few OpenCL drivers can be used again in a child of a process that has used
  * them, and looking for devices is such a use: give new contexts of the child device = "cpu".
  *
- * **Overlap.** An output may not overlap an input, a parameter or another output, with one exception named at
- * clq_convert(). No view of an output may visit an element twice. Both are refused with CLQ_ERROR_OVERLAP.
+ * **Overlap.** An output may not overlap an input, a parameter or another output, but where a function says that it works in place: then they may be
+ * the identical view (same address, shape and strides, equal element size). No view of an output may visit an element twice. Both are refused
+ * with CLQ_ERROR_OVERLAP. In host memory what is done in place is done on the CPU in every context: a device that failed halfway would have
+ * destroyed the input.
  *
  * **Floating point.** The calling thread must be in round-to-nearest mode, else CLQ_ERROR_ROUNDING. Flush-to-zero,
  * denormals-are-zero and unmasked exceptions change no result and are restored before a call returns.
@@ -416,8 +419,7 @@ CLQ_API clq_status clq_scheme_shape(clq_context *context, const clq_scheme *sche
  * With equal dtypes (any of them) the bits are copied. Among f32, f16 and bf16, and from f64 to these three, each value is
  * rounded once, ties to even; a NaN stays a NaN.
  * @param      src input
- * @param[out] dst same shape; may be the identical view (same address, shape and strides, equal element size). In host memory that is done
- *             on the CPU in every context: a device that failed halfway would have destroyed the input
+ * @param[out] dst same shape; in place if it is the identical view
  * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERLAP, CLQ_ERROR_OVERFLOW,
  *         CLQ_ERROR_CONTEXT, CLQ_ERROR_ROUNDING
  */
@@ -503,6 +505,111 @@ CLQ_API clq_status clq_quantize(clq_context *context, const clq_tensor *x, const
  * @return as clq_quantize()
  */
 CLQ_API clq_status clq_dequantize(clq_context *context, const clq_tensor *q, const clq_qparams *params, const clq_tensor *y);
+
+/**
+ * Quantizes `x` with a range of its own: clq_choose_qparams() and clq_quantize() in one call.
+ *
+ * Per tensor with u8 asymmetric this is ONNX's DynamicQuantizeLinear. On the CPU a tensor is read from memory once if it fits in the cache, and per
+ * channel along the outermost axis or per group of any size; on a device nothing waits if parameters and results are there.
+ * @param      x      f32, f16 or bf16; NaN and infinities do not count for the range
+ * @param[out] params scale is filled; zero_point too unless it is a zeroed view, which an asymmetric scheme refuses. Not s32
+ * @param[out] q      the scheme's dtype, x's shape
+ * @param[out] counts as in clq_quantize(), or NULL
+ * @return as clq_quantize(); CLQ_ERROR_PARAMETER for the scheme alone
+ */
+CLQ_API clq_status clq_dynamic_quantize(clq_context *context, const clq_tensor *x, const clq_qparams *params, const clq_tensor *q,
+                                        const clq_tensor *counts);
+
+/**
+ * Brings quantized values from one scheme to another: y = rne(clamp(fl(float(x - zx) * m), qmin - zy, qmax - zy)) + zy.
+ *
+ * m = fl(sx / sy), clamped to [2^-64, 2^64]; float() rounds ties to even. An accumulator of products of scales sa and sb is an s32 tensor
+ * with sx = fl(sa * sb). For ordinary scales these are the bits of ONNX Runtime's, FBGEMM's and XNNPACK's requantization in f32.
+ * @param      x        s8, u8, s4, u4 or s32
+ * @param      x_params the scheme, scales and zero points of x
+ * @param      y_params those of y: the same granularity, axis and group_size as x_params, unless one of the two is per tensor
+ * @param[out] y        s8 or u8, x's shape; in place if it is the identical view
+ * @return as clq_quantize()
+ */
+CLQ_API clq_status clq_requantize(clq_context *context, const clq_tensor *x, const clq_qparams *x_params, const clq_qparams *y_params,
+                                  const clq_tensor *y);
+
+/* ------------------------------------------------------------------------------------------------ training */
+
+/**
+ * Rounds `x` to what its quantized values stand for, with the bits of clq_quantize() followed by clq_dequantize().
+ *
+ * An element is *inside* if qmin - z <= rne(d) <= qmax - z, d being the scheme's quotient; NaN is outside. (Jacob et al. 2018, sec. 3; PyTorch's
+ * rule.) Under CLQ_SYMMETRIC and CLQ_POWER_OF_TWO, [z - P, z + P] stands for [qmin, qmax].
+ * @param      x      f32, f16 or bf16
+ * @param      params scheme, scales and zero points; the dtype, which is not s32, matters for the range alone
+ * @param[out] y      x's dtype and shape; in place if it is the identical view
+ * @param[out] mask   u8 [ceil(n / 8)], n the elements of x, contiguous: for the element number i in row-major order, bit i % 8 of byte i / 8 is 1 if it is
+ *                    inside; spare bits are 0. NULL if not wanted
+ * @param[out] counts as in clq_quantize(), or NULL
+ * @return as clq_quantize()
+ */
+CLQ_API clq_status clq_fake_quantize(clq_context *context, const clq_tensor *x, const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask,
+                                     const clq_tensor *counts);
+
+/**
+ * The gradient of clq_fake_quantize() by x, taken straight through the rounding: dx = dy inside, +0 outside.
+ *
+ * (Bengio, Leonard and Courville, "Estimating or Propagating Gradients Through Stochastic Neurons", 2013.) By selection: a NaN or infinity in dy goes
+ * nowhere but to its own element. Either by the mask, with `x` and `params` NULL, or by `x` and `params`, with `mask` NULL.
+ * @param      dy     f32, f16 or bf16
+ * @param      x      dy's dtype and shape, or NULL
+ * @param      params as in clq_fake_quantize(), or NULL
+ * @param      mask   what clq_fake_quantize() made, or NULL
+ * @param[out] dx     dy's dtype and shape; in place if it is the identical view as dy
+ * @return as clq_quantize()
+ */
+CLQ_API clq_status clq_fake_quantize_backward(clq_context *context, const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params,
+                                              const clq_tensor *mask, const clq_tensor *dx);
+
+/**
+ * The gradients of clq_fake_quantize() by x, by the scale and by the zero point, in one pass.
+ *
+ *     dx          = dy inside, +0 outside
+ *     dscale      = g * sum of dy * (rne(d) - d inside, qmin - z below, qmax - z above)
+ *     dzero_point = g * sum of dy * (0 inside, -s outside)
+ *
+ * over the elements that share a parameter. (Esser et al., "Learned Step Size Quantization", 2020; Bhalgat et al., "LSQ+", 2020; both take g =
+ * 1 / sqrt(n * P) for n elements and the P of clq_qparams_from_range().) A NaN in x adds nothing. Sums are made in f64, or in compensated f32 on
+ * devices without it, in an order fixed by the shape, g applied after the sum: the same bits for any number of threads. Between
+ * CPU tables and devices dscale and dzero_point may differ by 1e-6 times g times the sum of the terms' magnitudes; dx may not.
+ * @param      dy          f32, f16 or bf16
+ * @param      x           dy's dtype and shape
+ * @param      params      as in clq_fake_quantize()
+ * @param      gradient_scale g, finite
+ * @param[out] dx          dy's dtype and shape; in place if it is the identical view as dy
+ * @param[out] dscale      f32, the parameters' shape of clq_scheme_shape()
+ * @param[out] dzero_point the same; NULL if not wanted and for symmetric schemes, whose zero point is fixed
+ * @return as clq_quantize(); CLQ_ERROR_INVALID_ARGUMENT for a dzero_point of a symmetric scheme
+ */
+CLQ_API clq_status clq_fake_quantize_backward_learnable(clq_context *context, const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params,
+                                                        float gradient_scale, const clq_tensor *dx, const clq_tensor *dscale,
+                                                        const clq_tensor *dzero_point);
+
+/**
+ * A step of quantization-aware training: observes x, derives parameters from the moving average of its ranges, and fake-quantizes it with them.
+ *
+ * Has the bits of clq_minmax(), for each end m of the average
+ *
+ *     m = the new end if the average is empty, else fl(m + fl(c * fl(new - m)))        with c = averaging
+ *
+ * clq_qparams_from_range() of the average, and clq_fake_quantize(); magnitudes below 2^-126 count as 0 on the way, a difference beyond the largest
+ * float as that, and an average whose ends rounding has crossed has both at lo. An average is empty where lo > hi: begin with lo = INFINITY, hi = -INFINITY.
+ * On a device nothing waits if all operands are there.
+ * @param         x         f32, f16 or bf16
+ * @param         averaging c, 2^-64 to 1. 1 forgets what was before; PyTorch's observers have 0.01
+ * @param[in,out] lo,hi     f32, the average, in the parameters' shape: lo <= hi and both finite, or empty
+ * @param[out]    params    as in clq_dynamic_quantize()
+ * @param[out]    y,mask,counts as in clq_fake_quantize();
+ * @return as clq_fake_quantize(); CLQ_ERROR_PARAMETER for averaging, lo and hi (not checked on a device) and the scheme
+ */
+CLQ_API clq_status clq_observe_fake_quantize(clq_context *context, const clq_tensor *x, float averaging, const clq_tensor *lo, const clq_tensor *hi,
+                                             const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask, const clq_tensor *counts);
 
 /* ------------------------------------------------------------------------------------------------ error analysis */
 

@@ -59,22 +59,31 @@ INLINE long divide(long a, long b)
 
 /* Where an element lies and which parameters it has. */
 struct place {
-    long at[2]; /* elements from the operands' bases */
+    long at[CLQL_OPERANDS]; /* elements from the operands' bases */
     long param;
     long same;  /* so many elements from this one on surely share its parameters */
     long along; /* so many surely have parameters param_stride of the innermost loop apart from one to the next */
 };
 
+/* Were all operands dense and all parameters the same. */
+INLINE struct place place_at(__global const struct clql_job *job, long flat)
+{
+    const struct place place = {{job->offset[0] + flat, job->offset[1] + flat, job->offset[2] + flat, job->offset[3] + flat}, 0, LONG_MAX, 0};
+    return place;
+}
+
 /* The place of index `flat` of the loops 0..`last`, all others at 0. */
 INLINE struct place locate_outer(__global const struct clql_job *job, int last, long flat)
 {
-    struct place place = {{job->offset[0], job->offset[1]}, 0, LONG_MAX, 0};
+    struct place place = place_at(job, 0);
     long rest = flat, inside = 1; /* elements in an index of the loop at hand */
     for (int i = last; i >= 0; --i) {
         __global const struct clql_loop *loop = job->loops + i;
         const long extent = loop->extent, outer = i > 0 ? divide(rest, extent) : 0, index = rest - outer * extent;
         place.at[0] += index * loop->stride[0];
         place.at[1] += index * loop->stride[1];
+        place.at[2] += index * loop->stride[2];
+        place.at[3] += index * loop->stride[3];
         if (loop->param_stride != 0) {
             const long group = loop->group, number = group == 1 ? index : divide(index, group);
             place.param += number * loop->param_stride;
@@ -89,11 +98,13 @@ INLINE struct place locate_outer(__global const struct clql_job *job, int last, 
 
 INLINE struct place locate(__global const struct clql_job *job, long flat)
 {
-    struct place place = {{job->offset[0] + flat, job->offset[1] + flat}, 0, LONG_MAX, 0};
-    if (job->varying || job->dense != 3) {
+    struct place place = place_at(job, flat);
+    if (job->varying || job->dense != CLQL_ALL_DENSE) {
         place = locate_outer(job, job->rank - 1, flat);
         if (job->dense & 1) place.at[0] = job->offset[0] + flat;
         if (job->dense & 2) place.at[1] = job->offset[1] + flat;
+        if (job->dense & 4) place.at[2] = job->offset[2] + flat;
+        if (job->dense & 8) place.at[3] = job->offset[3] + flat;
     }
     return place;
 }
@@ -116,7 +127,7 @@ INLINE void find_near(__global const struct clql_job *job, struct tile *tile)
     __global const struct clql_loop *inner = job->loops + (job->rank - 1);
     const long group = inner->param_stride != 0 ? inner->group : 1;
     tile->is_near = 0;
-    if (job->dense != 3 || job->rank > 2 || group >= 1 << 30) return;
+    if (job->dense != CLQL_ALL_DENSE || job->rank > 2 || group >= 1 << 30) return;
     if (job->rank == 1) {
         const long number = divide(tile->first, group);
         tile->column = (uint)(tile->first - number * group);
@@ -136,9 +147,10 @@ INLINE struct place locate_in(__global const struct clql_job *job, const struct 
 {
     if (!tile->is_near) return locate(job, flat);
     __global const struct clql_loop *inner = job->loops + (job->rank - 1);
-    struct place place = {{job->offset[0] + flat, job->offset[1] + flat}, tile->base, LONG_MAX, 0};
+    struct place place = place_at(job, flat);
     const uint columns = job->rank == 1 ? 0x7fffffffu : (uint)inner->extent; /* with one loop there is no next row */
     uint column = tile->column + (uint)(flat - tile->first), row = tile->row;
+    place.param = tile->base;
     if (column >= columns) {
         const uint rows = column / columns;
         column -= rows * columns;
@@ -186,7 +198,7 @@ INLINE long find_unit(long round, int k, long unit)
 /* Whether an item's quads lie where their flat indices say and share the parameters: then all can be loaded before the first is used. */
 INLINE int is_plain(__global const struct clql_job *job, const struct tile *tile)
 {
-    return tile->uniform && job->dense == 3;
+    return tile->uniform && job->dense == CLQL_ALL_DENSE;
 }
 
 /* ------------------------------------------------------------------------------------------------ parameters */
@@ -237,6 +249,44 @@ INLINE float quotient(float x, struct params params, int reciprocal)
     const float product = x * params.r;
     if (reciprocal || !(fabs(product) < 0x1p34f)) return product;
     return fma(fma(-product, params.s, x), params.r, product);
+}
+
+/* What all elements of a job have in common, out of the way of what stores might overwrite. */
+struct rule {
+    int qmin, qmax, reciprocal, counted;
+};
+
+INLINE struct rule get_rule(__global const struct clql_job *job)
+{
+    const struct rule rule = {job->qmin, job->qmax, job->reciprocal, job->counted};
+    return rule;
+}
+
+/* rne(d), except that what is outside [low, high] counts as the integer next to it, and NaN as the one below; |low|, |high| < 2^20. Cheaper than rint() and all
+   that clqm_inside(), clqm_quantize() and clqm_slope() need of it. */
+INLINE float round_near(float d, float low, float high)
+{
+    const float below = low - 1.0f, above = high + 1.0f;
+    return (d >= above ? above : (d > below ? d : below)) + 12582912.0f - 12582912.0f; /* 1.5 * 2^23, as in CLQM_TO_INT() */
+}
+
+INLINE int is_inside(struct rule rule, float d, struct params params)
+{
+    const float low = (float)(rule.qmin - params.z), high = (float)(rule.qmax - params.z), rounded = round_near(d, low, high);
+    return rounded >= low && rounded <= high;
+}
+
+/* Of a quad, in the low bits. */
+INLINE uint inside4(struct rule rule, float4 d, const struct params params[4])
+{
+    return (uint)is_inside(rule, d.x, params[0]) | (uint)is_inside(rule, d.y, params[1]) << 1 | (uint)is_inside(rule, d.z, params[2]) << 2 |
+           (uint)is_inside(rule, d.w, params[3]) << 3;
+}
+
+INLINE float4 quotient4(float4 x, const struct params params[4], int reciprocal)
+{
+    return (float4)(quotient(x.x, params[0], reciprocal), quotient(x.y, params[1], reciprocal), quotient(x.z, params[2], reciprocal),
+                    quotient(x.w, params[3], reciprocal));
 }
 
 /* ------------------------------------------------------------------------------------------------ loads and stores */
@@ -347,6 +397,24 @@ INLINE void store_int4(__global uchar *dst, long at, int4 q, int type)
         *(__global uint2 *)(dst + 2 * at) = (uint2)((u.x & 65535u) | u.y << 16, (u.z & 65535u) | u.w << 16);
     else
         *(__global int4 *)(dst + 4 * at) = q;
+}
+
+/* The bits of floats: gradients are kept or dropped, not computed. As load_int() and store_int() have them. */
+#define BITS_OF(type) ((type) == F32 ? S32 : U16)
+
+INLINE float float_of(int bits, int type)
+{
+    return type == F32 ? as_float(bits) : widen((ushort)bits, type);
+}
+
+INLINE float4 floats_of(int4 bits, int type)
+{
+    return (float4)(float_of(bits.x, type), float_of(bits.y, type), float_of(bits.z, type), float_of(bits.w, type));
+}
+
+INLINE int4 keep4(int4 bits, uint inside)
+{
+    return (int4)(inside & 1 ? bits.x : 0, inside & 2 ? bits.y : 0, inside & 4 ? bits.z : 0, inside & 8 ? bits.w : 0);
 }
 
 /* ------------------------------------------------------------------------------------------------ counts */

@@ -23,16 +23,22 @@ typedef int32_t clql_int;
 
 /* Launch geometry. In a round an item takes CLQL_UNITS units, CLQ_LOCAL_SIZE units apart: quads of 4 consecutive flat elements in the kernels
    NAME_quads, pairs of 2 in NAME_any. So a work-group covers parts * CLQ_LOCAL_SIZE * CLQL_UNITS * (CLQL_QUAD or CLQL_PAIR) elements, and a job
-   takes ceil(count / that) work-groups. Others: minmax_columns ceil(C / 4 / CLQ_LOCAL_SIZE) * parts for C columns, error_stats `parts`;
-   qparams_from_range and finish_minmax one parameter an item, finish_minmax at least one work-group. */
+   takes ceil(count / that) work-groups. Kernels with neither ending take quads too, element by element unless the job is aligned. Others: minmax_columns
+   ceil(C / 4 / CLQ_LOCAL_SIZE) * parts for C columns; error_stats `parts`; backward_learnable and finish_gradients CLQ_LOCAL_SIZE / lanes parameters a
+   work-group, the former `parts` times; qparams_from_range, multipliers and finish_minmax one parameter an item, finish_minmax at least one work-group. */
 #define CLQL_UNITS 4
 #define CLQL_QUAD  4
 #define CLQL_PAIR  2
 
+/* The operands, in the numbers of struct clq_op; those that are not there count as dense. */
+#define CLQL_OPERANDS  4
+#define CLQL_MASK      3
+#define CLQL_ALL_DENSE 15
+
 /* One loop; the fields are those of struct clq_loop. */
 struct clql_loop {
     clql_long extent;
-    clql_long stride[2]; /* elements */
+    clql_long stride[CLQL_OPERANDS]; /* elements */
     clql_long param_stride;
     clql_long group;
 };
@@ -41,19 +47,28 @@ struct clql_job {
     clql_long first_group; /* of the launch's work-groups, the first that works on this job; ascending from job to job */
     clql_long first;       /* the range of flat indices: [first, first + count); even if an operand has 4 bits, */
     clql_long count;       /* and a multiple of 4 in the kernels NAME_quads */
-    clql_long offset[2];   /* elements from an operand's base to its element with the flat index 0; negative for a chunk that holds only the range */
-    clql_long param_offset[2]; /* elements from the bases of scale and zero_point, or twice from that of keys (minmax: least, greatest) */
-    clql_long result_offset;   /* elements (uint) from the base of counts, or structs clql_partial from the base of partials */
+    clql_long offset[CLQL_OPERANDS]; /* elements from an operand's base to its element with the flat index 0; negative for a chunk that holds only the
+                                        range; bits for a mask, a multiple of 8 */
+    clql_long param_offset[3]; /* elements from the bases of scale (requantize: multiplier), zero_point and requantize's source zero points; or twice
+                                  from that of keys (minmax: least, greatest) */
+    clql_long result_offset;   /* elements (uint) from the base of counts, structs clql_partial or clql_gradients from the base of partials */
+    clql_long param_count;     /* backward_learnable */
+    clql_long dscale, dzero_point; /* backward_learnable: elements from the bases; dscale -1: the sums go to partials, dzero_point -1: it is not wanted */
+    float gradient_scale;
     clql_int rank;             /* loops, outermost first; 1 or more */
     clql_int dense;            /* bit k: operand k lies at offset[k] + flat index */
+    clql_int present;          /* bit k: operand k is there */
+    clql_int aligned;          /* quads of all operands are as for quantize_quads; backward_learnable: those of each parameter's elements */
     clql_int varying;          /* some param_stride is not 0 */
-    clql_int counted;          /* quantize, minmax: add to counts */
+    clql_int counted;          /* quantize, fake_quantize, minmax: add to counts */
     clql_int has_zero_point;   /* else fixed_zero_point */
     clql_int fixed_zero_point;
     clql_int qmin, qmax;       /* hold every zero point, in all jobs with parameters (s32: the full range) */
     clql_int reciprocal;
-    clql_int parts;            /* error_stats: work-groups, and partial sums, of this job; minmax_columns: slabs of rows; others: rounds of a
-                                  work-group, 1 or more */
+    clql_int parts;            /* error_stats: work-groups, and partial sums, of this job; backward_learnable: partial sums of a parameter;
+                                  minmax_columns: slabs of rows; others: rounds of a work-group, 1 or more; with a mask to be written 1 */
+    clql_int lanes;            /* backward_learnable: items that share a parameter, a power of two */
+    clql_int columns;          /* backward_learnable: neighbouring items have neighbouring parameters, else neighbouring elements of one */
     struct clql_loop loops[CLQL_MAX_LOOPS];
 };
 
@@ -62,11 +77,40 @@ struct clql_range_job {
     clql_long first_group;
     clql_long count;
     clql_long lo, hi;
+    clql_long average_lo, average_hi;
     clql_long scale, zero_point;
     float step;
+    float averaging; /* 0: there is no average */
     clql_int symmetric, power_of_two, qmin, qmax, fixed_zero_point;
     clql_int has_zero_point; /* zero points are wanted */
+};
+
+/* Multipliers of requantize, one job for each array of them, and its zero points: where things lie, in elements. */
+struct clql_multiplier_job {
+    clql_long first_group;
+    clql_long count;
+    clql_long scale, target_scale, multiplier;
+    clql_long zero_point, target_zero_point;         /* inputs; -1: the fixed ones */
+    clql_long source_zero_point_out, zero_point_out;
+    clql_int fixed_zero_point, fixed_target_zero_point;
+    clql_int is_single, is_target_single;            /* scale and zero point are the same for all */
+};
+
+/* The gradients of parameters from partial sums, one job for each tensor. */
+struct clql_gradient_job {
+    clql_long first_group;
+    clql_long count;    /* parameters */
+    clql_long partials; /* structs clql_gradients, those of a parameter together */
+    clql_long scale, dscale, dzero_point; /* elements; dzero_point -1: not wanted */
+    float gradient_scale;
+    clql_int parts, lanes;
     clql_int unused;
+};
+
+/* Sums over elements of a parameter: of dy times the slope, of dy outside. Built with CLQ_HAS_FP64 a sum is the bits of an f64; without, those of the
+   two f32 whose sum it is. */
+struct clql_gradients {
+    clql_long sum[2];
 };
 
 /*

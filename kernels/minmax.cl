@@ -2,7 +2,7 @@
 /*
  * Least and greatest finite value for each parameter, as the keys of launch.h: keys[param_offset[0] + p] of the least, keys[param_offset[1] + p] of the
  * greatest. The host fills keys and counts with zeros. Adds to counts[result_offset..+4], two 64-bit numbers in halves, low ones first: NaN and
- * infinite elements. Operand 0 is x; operand 1 is not used: the host sets its bit in `dense`.
+ * infinite elements. Operand 0 is x.
  *
  * minmax_quads    4 quads an item; operand, offset and base as for quantize_quads
  * minmax_any      4 pairs an item; any strides

@@ -125,6 +125,36 @@ CLQM_INLINE float clqm_dequantize(int q, float s, int z)
     return (float)(q - z) * s;
 }
 
+/* 1 if the quotient rounds to a value in [qmin - z, qmax - z], which NaN does not: where a fake-quantized x has a gradient. */
+CLQM_INLINE int clqm_inside(float d, int z, int qmin, int qmax)
+{
+    const float rounded = CLQM_RINT(d);
+    return rounded >= (float)(qmin - z) && rounded <= (float)(qmax - z);
+}
+
+/* The derivative of a fake-quantized value by its scale: rne(d) - d inside (Esser et al., "Learned Step Size Quantization", 2020), qmin - z below,
+   qmax - z above; 0 for NaN. The difference is exact, as |d| < 2^17 there. */
+CLQM_INLINE float clqm_slope(float d, int z, int qmin, int qmax)
+{
+    const float low = (float)(qmin - z), high = (float)(qmax - z), rounded = CLQM_RINT(d);
+    if (rounded < low) return low;
+    if (rounded > high) return high;
+    return rounded == rounded ? rounded - d : 0.0f;
+}
+
+/* What an integer minus its zero point is multiplied by to be requantized: s of the source over s of the target. */
+CLQM_INLINE float clqm_multiplier(float source_scale, float target_scale)
+{
+    const float m = CLQM_DIVIDE(source_scale, target_scale), least = 5.421010862427522e-20f, most = 18446744073709551616.0f; /* 2^-64, 2^64 */
+    return m < least ? least : (m > most ? most : m);
+}
+
+/* |acc| <= 2^31: an s32, or a q - z. */
+CLQM_INLINE int clqm_requantize(int acc, float m, int z, int qmin, int qmax)
+{
+    return clqm_quantize((float)acc * m, z, qmin, qmax);
+}
+
 /* NaN, infinity, and what minimum and maximum make of a finite value: magnitudes below 2^-126 and -0 count as +0. */
 CLQM_INLINE int clqm_is_nan(float x)
 {
@@ -139,6 +169,21 @@ CLQM_INLINE int clqm_is_inf(float x)
 CLQM_INLINE float clqm_flush(float x)
 {
     return (CLQM_BITS(x) & 0x7f800000u) == 0 ? 0.0f : x;
+}
+
+/* The moving average m of the ends of ranges after another one: fl(m + fl(c * fl(next - m))), 2^-64 <= c <= 1, both finite and flushed. A difference too
+   large for a float counts as the largest one; differences and products below 2^-126 as 0, a product before its rounding to a denormal. */
+CLQM_INLINE float clqm_moving_average(float m, float next, float c)
+{
+    float step = clqm_flush(next - m);
+    if (clqm_is_inf(step)) step = step > 0.0f ? 3.40282346638528859812e38f : -3.40282346638528859812e38f;
+    if (step < 1.0f && step > -1.0f) {
+        step = c * (step * 18446744073709551616.0f);                                                  /* 2^64 */
+        step = step < 2.168404344971009e-19f && step > -2.168404344971009e-19f ? 0.0f : step * 5.421010862427522e-20f; /* 2^-62, 2^-64 */
+    } else {
+        step = c * step;
+    }
+    return clqm_flush(m + step);
 }
 
 /* Scale and zero point of the finite range [lo, hi], lo <= hi: see clq_qparams_from_range() in clquant.h. `fixed_zero_point` is that of

@@ -19,17 +19,6 @@
 #define CLQ_DST 5
 #endif
 
-/* What all elements of a job have in common, out of the way of what stores might overwrite. */
-struct rule {
-    int qmin, qmax, reciprocal, counted;
-};
-
-INLINE struct rule get_rule(__global const struct clql_job *job)
-{
-    const struct rule rule = {job->qmin, job->qmax, job->reciprocal, job->counted};
-    return rule;
-}
-
 INLINE void count(struct rule rule, float x, float d, int z, struct tally *tally)
 {
     const int nan = clqm_is_nan(x), inf = clqm_is_inf(x);
@@ -57,8 +46,7 @@ INLINE int all_inside(struct rule rule, float4 d, const struct params params[4])
 
 INLINE int4 quantize4(struct rule rule, float4 x, const struct params params[4], struct tally *tally)
 {
-    const float4 d = (float4)(quotient(x.x, params[0], rule.reciprocal), quotient(x.y, params[1], rule.reciprocal),
-                              quotient(x.z, params[2], rule.reciprocal), quotient(x.w, params[3], rule.reciprocal));
+    const float4 d = quotient4(x, params, rule.reciprocal);
     if (rule.counted && !all_inside(rule, d, params)) {
         count(rule, x.x, d.x, params[0].z, tally);
         count(rule, x.y, d.y, params[1].z, tally);

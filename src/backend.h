@@ -15,24 +15,42 @@ struct clq_option_sources {
 };
 
 enum clq_op_kind {
-    CLQ_OP_CONVERT,     /* operand 0 to operand 1: equal dtypes, or float to f32, f16, bf16 */
-    CLQ_OP_MINMAX,      /* operand 0 to lo, hi, counts[0..1] */
-    CLQ_OP_QPARAMS,     /* lo, hi to scale_out, zero_point_out; no loops */
-    CLQ_OP_QUANTIZE,    /* operand 0 to operand 1, counts if counted */
-    CLQ_OP_DEQUANTIZE,  /* operand 0 to operand 1 */
-    CLQ_OP_ERROR_STATS  /* operands 0 (x) and 1 (float, or quantized with parameters) to sums, counts[2] */
+    CLQ_OP_CONVERT,            /* operand 0 to operand 1: equal dtypes, or float to f32, f16, bf16 */
+    CLQ_OP_MINMAX,             /* operand 0 to lo, hi, counts[0..1] */
+    CLQ_OP_QPARAMS,            /* lo, hi to scale_out, zero_point_out; if averaged, by way of average_lo, average_hi; no loops */
+    CLQ_OP_QUANTIZE,           /* operand 0 to operand 1, counts if counted */
+    CLQ_OP_DEQUANTIZE,         /* operand 0 to operand 1 */
+    CLQ_OP_ERROR_STATS,        /* operands 0 (x) and 1 (float, or quantized with parameters) to sums, counts[2] */
+    CLQ_OP_MULTIPLIERS,        /* scale, zero_point and target_scale, target_zero_point to scale_out (the multipliers), zero_point_out (the
+                                  target's) and source_zero_point; no loops */
+    CLQ_OP_REQUANTIZE,         /* operand 0 to operand 1 by what CLQ_OP_MULTIPLIERS has made: scale, zero_point, source_zero_point */
+    CLQ_OP_FAKE_QUANTIZE,      /* operand 0 (x) to operand 1 (y) and, if it is there, the mask; counts if counted */
+    CLQ_OP_BACKWARD,           /* operand 0 (dy) to operand 1 (dx) by the mask or, with parameters, by operand 2 (x) */
+    CLQ_OP_BACKWARD_LEARNABLE  /* operands 0 (dy) and 2 (x) to operand 1 (dx), dscale and, unless it is NULL, dzero_point */
 };
+
+/* An operation's operands have numbers. The last is the mask, one bit an element. */
+enum { CLQ_MASK = 3, CLQ_OPERANDS };
 
 /* Arguments of an operation that may live on a device. */
 enum clq_arg {
     CLQ_ARG_0, /* operand 0 */
     CLQ_ARG_1,
+    CLQ_ARG_2,
+    CLQ_ARG_MASK,
     CLQ_ARG_SCALE,
     CLQ_ARG_ZERO_POINT,
+    CLQ_ARG_SOURCE_ZERO_POINT,
+    CLQ_ARG_TARGET_SCALE,
+    CLQ_ARG_TARGET_ZERO_POINT,
     CLQ_ARG_LO,
     CLQ_ARG_HI,
+    CLQ_ARG_AVERAGE_LO,
+    CLQ_ARG_AVERAGE_HI,
     CLQ_ARG_SCALE_OUT,
     CLQ_ARG_ZERO_POINT_OUT,
+    CLQ_ARG_DSCALE,
+    CLQ_ARG_DZERO_POINT,
     CLQ_ARG_COUNTS,
     CLQ_ARGS
 };
@@ -40,7 +58,7 @@ enum clq_arg {
 /* A loop over elements. At its index i operand k has moved i * stride[k] elements, and the parameter i / group * param_stride. */
 struct clq_loop {
     int64_t extent; /* 1 or more */
-    int64_t stride[2];
+    int64_t stride[CLQ_OPERANDS]; /* elements; 0 for operands that are not there */
     int64_t param_stride; /* 0: the same parameter all along */
     int64_t group;        /* 1 or more */
 };
@@ -61,30 +79,45 @@ struct clq_range_rule {
 };
 
 /*
- * One operation. Loops are in an order of the layer above's choice, merged as far as possible; a 4-bit operand is contiguous in the order
- * of the loops and starts on a byte. Parameters are contiguous arrays of param_count entries, checked if they are in host memory.
+ * One operation. Loops are in an order of the layer above's choice, merged as far as possible; a 4-bit operand and a mask are contiguous in
+ * the order of the loops and start on a byte. Parameters are contiguous arrays of param_count entries, checked if they are in host memory.
+ * A mask has element i in bit i % 8 of byte i / 8; spare bits are written as 0.
  *
  * Where device[arg] is not NULL it is memory of the context's device, and the argument's pointer is the offset in it, in bytes.
  */
 struct clq_op {
     enum clq_op_kind kind;
-    bool in_place;           /* operand 1 is operand 0: the operation cannot be begun twice */
+    struct clq_op *then;     /* what is to be run when this one is done, or NULL */
+    bool in_place;           /* an output is an input: the operation cannot be begun twice */
     void *device[CLQ_ARGS];
     int64_t count;           /* elements: the product of the extents; 1 or more */
     struct {
-        clq_dtype dtype;
+        clq_dtype dtype;     /* CLQ_DTYPE_NONE: not there; a mask has CLQ_U8 */
         void *data;
-    } operand[2];
+    } operand[CLQ_OPERANDS];
     int64_t param_count;
-    const float *scale;        /* not used by CLQ_OP_ERROR_STATS against a float operand 1 */
+    const float *scale;        /* not used by CLQ_OP_ERROR_STATS against a float operand 1, nor by CLQ_OP_BACKWARD with a mask */
     const int32_t *zero_point; /* if has_zero_point, else NULL: fixed_zero_point */
     bool has_zero_point;
     int32_t fixed_zero_point;
+    int32_t *source_zero_point; /* an output of CLQ_OP_MULTIPLIERS, an input of CLQ_OP_REQUANTIZE */
+    const float *target_scale;
+    const int32_t *target_zero_point; /* if has_target_zero_point, else NULL: fixed_target_zero_point */
+    bool has_target_zero_point;
+    int32_t fixed_target_zero_point;
+    bool is_single, is_target_single; /* CLQ_OP_MULTIPLIERS: scale and zero_point, or the target's, have one entry for all */
     int32_t qmin, qmax; /* the range that quantized values take */
     bool reciprocal;
     bool counted;
     struct clq_range_rule rule;
     float *lo, *hi; /* param_count entries each */
+    bool averaged;
+    float averaging;                  /* the constant c of clqm_moving_average() */
+    float *average_lo, *average_hi;   /* brought up to date */
+    float gradient_scale;             /* a factor of dscale and dzero_point */
+    float *dscale, *dzero_point;
+    bool has_dzero_point;
+    double *gradient_sums; /* the CPU's own */
     float *scale_out;
     int32_t *zero_point_out; /* if has_zero_point */
     int64_t counts[3];   /* +=, unless counts_out is on a device, */
@@ -99,6 +132,36 @@ static inline void clq_op_init(struct clq_op *op, enum clq_op_kind kind)
 {
     memset(op, 0, offsetof(struct clq_op, loops));
     op->kind = kind;
+}
+
+static inline bool clq_op_has_operand(const struct clq_op *op, int k)
+{
+    return op->operand[k].dtype != CLQ_DTYPE_NONE;
+}
+
+/* Bits of an element of an operand that is there. */
+static inline int64_t clq_op_bits(const struct clq_op *op, int k)
+{
+    return k == CLQ_MASK ? 1 : clq_dtype_bits(op->operand[k].dtype);
+}
+
+/* The operand is written. */
+static inline bool clq_op_is_output(const struct clq_op *op, int k)
+{
+    switch (op->kind) {
+    case CLQ_OP_MINMAX:
+    case CLQ_OP_ERROR_STATS: return false;
+    case CLQ_OP_FAKE_QUANTIZE: return k != 0;
+    default: return k == 1;
+    }
+}
+
+/* Elements share bytes with their neighbours: there is a 4-bit operand or a mask. */
+static inline bool clq_op_is_packed(const struct clq_op *op)
+{
+    for (int k = 0; k < CLQ_OPERANDS; ++k)
+        if (clq_op_has_operand(op, k) && clq_op_bits(op, k) < 8) return true;
+    return false;
 }
 
 /* True if some argument lives on a device. */
@@ -122,6 +185,7 @@ struct clq_backend {
     /* Runs independent operations, in whatever floating-point mode the thread is. On return those with all results in host memory are
        complete, others possibly only begun. */
     clq_status (*run)(clq_context *context, struct clq_op *const *ops, int64_t n);
+    bool runs_chains; /* run() also runs what is to follow each of them; else it is called again for that */
     /* Describes the context's device: all of the zeroed `info` but `chosen` and `reason`. */
     void (*describe)(const clq_context *context, clq_device_info *info);
     /* Describes the devices of this kind, best first, the first `capacity` of them; `reason` is set for those that cannot be used. Returns how
@@ -144,7 +208,7 @@ extern const struct clq_backend clq_backend_cpu;
 extern const struct clq_backend clq_backend_opencl;
 #endif
 
-/* run.c: runs validated, independent operations of at least one element each. */
+/* run.c: runs validated, independent operations of at least one element each, and what is to follow them. */
 clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n);
 
 /* Gives memory of the context's device back; NULL is fine. A forked child leaves it alone. */

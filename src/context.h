@@ -22,9 +22,13 @@ struct clq_context {
     clq_host_tensors host_tensors;     /* never CLQ_HOST_TENSORS_AUTO */
     bool no_fallback;
     const char *ran_on;                /* name of the backend of the last operation */
+    const char *call;                  /* the function being run, "clq_quantize" */
     bool batching;
     struct clq_task *first_task, **next_task; /* of the batch */
     struct clq_task *spare_tasks;             /* of earlier batches, to be used again */
+    void *batch_memory[16];                   /* the device's, for intermediate results of the batch's calls, each block larger than the one before */
+    int32_t batch_blocks;
+    int64_t block_bytes, block_used_bytes;    /* of the last block */
     char error_text[CLQ_ERROR_TEXT_BYTES];
 };
 

@@ -8,15 +8,6 @@
 
 #define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
 
-/* The same elements at the same places. */
-static bool is_identical(const struct clq_operand *a, const struct clq_operand *b)
-{
-    if (a->device != b->device || a->data != b->data || clq_dtype_bits(a->tensor->dtype) != clq_dtype_bits(b->tensor->dtype)) return false;
-    for (int32_t i = 0; i < a->tensor->rank; ++i)
-        if (a->tensor->shape[i] != 1 && a->tensor->strides[i] != b->tensor->strides[i]) return false;
-    return true;
-}
-
 /* 4-bit tensors are contiguous: their copy in host memory is one of bytes, with the spare nibble cleared. */
 static void copy_4bit(const struct clq_operand *in, const struct clq_operand *out)
 {
@@ -39,8 +30,7 @@ static clq_status prepare(const struct clq_call *call, struct clq_task *task, co
     }
     CLQ_TRY(clq_check_same_shape(call, &in, &out));
     CLQ_TRY(clq_check_output(call, &out));
-    identical = is_identical(&in, &out);
-    if (!identical) CLQ_TRY(clq_check_disjoint(call, &out, &in));
+    CLQ_TRY(clq_check_disjoint_or_same(call, &out, &in, &identical));
     if (in.count == 0 || (identical && src->dtype == dst->dtype)) return CLQ_OK;
     if (clq_is_4bit(src->dtype) && !in.device && !out.device) {
         copy_4bit(&in, &out);

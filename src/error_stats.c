@@ -72,9 +72,7 @@ static clq_status prepare(const struct clq_call *call, struct clq_task *task, co
     task->elements = in.count;
     if (in.count == 0) return CLQ_OK;
     op = clq_task_op(task, CLQ_OP_ERROR_STATS);
-    clq_set_loops(op, &in, &quantized, clq_is_4bit(q->dtype) ? &quantized : &in, params ? &info : NULL);
-    clq_op_set_operand(op, 0, &in);
-    clq_op_set_operand(op, 1, &quantized);
+    clq_op_set_operands(op, (const struct clq_operand *[CLQ_MASK]){&in, &quantized}, NULL, clq_is_4bit(q->dtype) ? 1 : 0, params ? &info : NULL);
     if (params) clq_op_set_qparams(op, &info, scale, zero_point);
     op->counted = true;
     return CLQ_OK;

@@ -29,18 +29,21 @@ static uint64_t magnitude(int64_t stride)
     return stride < 0 ? -(uint64_t)stride : (uint64_t)stride;
 }
 
-/* Outermost first means larger strides of the leading operand first, then of the other. */
-static bool is_outside(const struct clq_loop *a, const struct clq_loop *b, int leader)
+/* Outermost first means larger strides of the leading operand first, then of the others. */
+static bool is_outside(const struct clq_loop *a, const struct clq_loop *b, int lead)
 {
-    const uint64_t a_leader = magnitude(a->stride[leader]), b_leader = magnitude(b->stride[leader]);
-    if (a_leader != b_leader) return a_leader > b_leader;
-    return magnitude(a->stride[1 - leader]) > magnitude(b->stride[1 - leader]);
+    for (int i = 0; i < CLQ_OPERANDS; ++i) {
+        const int k = (lead + i) % CLQ_OPERANDS;
+        const uint64_t of_a = magnitude(a->stride[k]), of_b = magnitude(b->stride[k]);
+        if (of_a != of_b) return of_a > of_b;
+    }
+    return false;
 }
 
 /* Makes one loop of two neighbours if every operand and the parameters move alike. */
 static bool merge(struct clq_loop *outer, const struct clq_loop *inner)
 {
-    for (int k = 0; k < 2; ++k)
+    for (int k = 0; k < CLQ_OPERANDS; ++k)
         if (outer->stride[k] != inner->stride[k] * inner->extent) return false;
     if (inner->param_stride == 0) {
         /* The inner index does not matter: inner->extent elements share what one shared. */
@@ -56,17 +59,29 @@ static bool merge(struct clq_loop *outer, const struct clq_loop *inner)
     return true;
 }
 
-void clq_set_loops(struct clq_op *op, const struct clq_operand *a, const struct clq_operand *b, const struct clq_operand *leader,
-                   const struct clq_scheme_info *info)
+void clq_op_set_operands(struct clq_op *op, const struct clq_operand *const operands[CLQ_MASK], const struct clq_operand *mask, int lead,
+                         const struct clq_scheme_info *info)
 {
-    const clq_tensor *x = a->tensor;
-    const int lead = leader == a ? 0 : 1;
+    const struct clq_operand *leader = mask ? mask : operands[lead];
+    const clq_tensor *x = operands[lead]->tensor;
+    int64_t row_major = operands[lead]->count; /* the stride of a mask */
     int32_t n = 0, merged = 0;
 
+    for (int k = 0; k < CLQ_OPERANDS; ++k) {
+        const struct clq_operand *operand = k == CLQ_MASK ? mask : operands[k];
+        if (!operand) continue;
+        op->operand[k].dtype = operand->tensor->dtype;
+        op->operand[k].data = operand->data;
+        op->device[CLQ_ARG_0 + k] = operand->device;
+    }
     for (int32_t i = 0; i < x->rank; ++i) {
-        struct clq_loop loop = {.extent = x->shape[i], .stride = {x->strides[i], b ? b->tensor->strides[i] : x->strides[i]}};
+        struct clq_loop loop = {.extent = x->shape[i]};
         int32_t at = n;
-        if (loop.extent == 1) continue;
+        if (loop.extent <= 1) continue;
+        row_major /= loop.extent;
+        for (int k = 0; k < CLQ_MASK; ++k)
+            if (operands[k]) loop.stride[k] = operands[k]->tensor->strides[i];
+        if (mask) loop.stride[CLQ_MASK] = row_major;
         set_param_stride(&loop, i, info);
         /* A contiguous leader is in order already, and a 4-bit one always is. */
         for (; !leader->contiguous && at > 0 && is_outside(&loop, &op->loops[at - 1], lead); --at)
@@ -76,7 +91,11 @@ void clq_set_loops(struct clq_op *op, const struct clq_operand *a, const struct 
     }
     for (int32_t i = 1; i < n; ++i)
         if (!merge(&op->loops[merged], &op->loops[i])) op->loops[++merged] = op->loops[i];
-    if (n == 0) op->loops[0] = (struct clq_loop){.extent = 1, .stride = {1, 1}, .group = 1};
+    if (n == 0) {
+        op->loops[0] = (struct clq_loop){.extent = 1, .group = 1};
+        for (int k = 0; k < CLQ_OPERANDS; ++k)
+            op->loops[0].stride[k] = clq_op_has_operand(op, k);
+    }
     op->rank = n == 0 ? 1 : merged + 1;
-    op->count = a->count;
+    op->count = operands[lead]->count;
 }

@@ -6,10 +6,11 @@
 #include "scheme.h"
 
 /*
- * Sets op->rank, loops and count for one or two checked operands of equal shape; `b` may be NULL. `info` has been fitted to them; NULL
- * means no parameters. The loops are ordered so that `leader` (a or b) is walked in the order of its memory, then merged.
+ * Makes checked tensors of equal shapes the operands of an operation, those that are not NULL, and sets its rank, loops and count. `mask` is NULL or a
+ * mask of their elements. `info` has been fitted to them; NULL means no parameters. The loops are ordered so that operand `lead` is walked in
+ * the order of its memory, a mask always is, then merged.
  */
-void clq_set_loops(struct clq_op *op, const struct clq_operand *a, const struct clq_operand *b, const struct clq_operand *leader,
-                   const struct clq_scheme_info *info);
+void clq_op_set_operands(struct clq_op *op, const struct clq_operand *const operands[CLQ_MASK], const struct clq_operand *mask, int lead,
+                         const struct clq_scheme_info *info);
 
 #endif

@@ -2,20 +2,17 @@
 /* Ranges and parameters: clq_scheme_shape(), clq_minmax(), clq_qparams_from_range(), clq_choose_qparams(), clq_qparams_check(). */
 #include "config.h"
 
-#include "base/alloc.h"
 #include "base/fp_mode.h"
-#include "base/util.h"
 #include "loops.h"
+#include "qparams.h"
 #include "quant_math.h"
-#include "task.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
 #define FAIL(status, ...) clq_fail(call->context, status, __VA_ARGS__)
 
-/* Outputs of these calls, most of which are parameter arrays, exclude one another and the inputs. */
-static clq_status check_outputs(const struct clq_call *call, const struct clq_operand *const *outputs, int n_outputs,
+clq_status clq_check_outputs(const struct clq_call *call, const struct clq_operand *const *outputs, int n_outputs,
                                 const struct clq_operand *const *inputs, int n_inputs)
 {
     for (int i = 0; i < n_outputs; ++i) {
@@ -55,33 +52,23 @@ static void set_range(struct clq_op *op, const struct clq_param *lo, const struc
     op->device[CLQ_ARG_HI] = hi->device;
 }
 
-static clq_status zero_param(struct clq_task *task, const struct clq_param *param, int64_t count)
-{
-    const clq_tensor view = {.dtype = CLQ_F32};
-    const struct clq_operand operand = {.tensor = &view, .device = param->device, .data = param->data, .count = count};
-    return clq_task_zero(task, &operand);
-}
-
 /* ------------------------------------------------------------------------------------------------ ranges from data */
 
-/* Adds what finds the range of `x` to lo and hi, arrays in memory of the same kind each. */
-static clq_status add_minmax(struct clq_task *task, const struct clq_operand *x, const struct clq_scheme_info *info, const struct clq_param *lo,
-                             const struct clq_param *hi)
+clq_status clq_add_minmax(struct clq_task *task, const struct clq_operand *x, const struct clq_scheme_info *info, const struct clq_param *lo,
+                          const struct clq_param *hi, const struct clq_operand *counts)
 {
     struct clq_op *op;
     if (x->count == 0) {
-        CLQ_TRY(zero_param(task, lo, info->param_count));
-        CLQ_TRY(zero_param(task, hi, info->param_count));
-        return task->counts.tensor && task->counts.device ? clq_task_zero(task, &task->counts) : CLQ_OK;
+        CLQ_TRY(clq_task_zero_param(task, lo, info->param_count));
+        CLQ_TRY(clq_task_zero_param(task, hi, info->param_count));
+        return counts && counts->device ? clq_task_zero(task, counts) : CLQ_OK;
     }
     op = clq_task_op(task, CLQ_OP_MINMAX);
-    clq_set_loops(op, x, NULL, x, info);
-    clq_op_set_operand(op, 0, x);
-    clq_op_set_operand(op, 1, x);
+    clq_op_set_operands(op, (const struct clq_operand *[CLQ_MASK]){x}, NULL, 0, info);
     op->param_count = info->param_count;
     set_range(op, lo, hi);
-    op->counted = task->counts.tensor != NULL;
-    clq_op_set_counts(op, &task->counts);
+    op->counted = counts && counts->tensor;
+    if (counts) clq_op_set_counts(op, counts);
     return CLQ_OK;
 }
 
@@ -99,11 +86,11 @@ static clq_status prepare_minmax(const struct clq_call *call, struct clq_task *t
     CLQ_TRY(clq_check_param(call, "lo", lo, CLQ_F32, &info, low));
     CLQ_TRY(clq_check_param(call, "hi", hi, CLQ_F32, &info, high));
     CLQ_TRY(clq_check_counts(call, counts, &task->counts));
-    CLQ_TRY(check_outputs(call, (const struct clq_operand *[]){&low->operand, &high->operand, &task->counts}, 3,
+    CLQ_TRY(clq_check_outputs(call, (const struct clq_operand *[]){&low->operand, &high->operand, &task->counts}, 3,
                           (const struct clq_operand *[]){&in}, 1));
     CLQ_TRY(clq_param_room(call, low));
     CLQ_TRY(clq_param_room(call, high));
-    return add_minmax(task, &in, &info, low, high);
+    return clq_add_minmax(task, &in, &info, low, high, &task->counts);
 }
 
 clq_status clq_minmax(clq_context *context, const clq_tensor *x, const clq_scheme *scheme, const clq_tensor *lo, const clq_tensor *hi,
@@ -117,32 +104,32 @@ clq_status clq_minmax(clq_context *context, const clq_tensor *x, const clq_schem
 
 /* ------------------------------------------------------------------------------------------------ parameters from ranges */
 
-/* The destination of parameters: what is being asked for, checked as outputs. */
-static clq_status check_targets(const struct clq_call *call, const clq_qparams *params, const struct clq_scheme_info *info,
-                                const struct clq_operand *const *inputs, int n_inputs, struct clq_param *scale, struct clq_param *zero_point)
+clq_status clq_check_targets(const struct clq_call *call, const clq_qparams *params, const struct clq_scheme_info *info,
+                             const struct clq_operand *const *inputs, int n_inputs, struct clq_param *scale, struct clq_param *zero_point)
 {
     CLQ_TRY(clq_check_param(call, "scale", &params->scale, CLQ_F32, info, scale));
     if (params->zero_point.dtype != CLQ_DTYPE_NONE)
         CLQ_TRY(clq_check_param(call, "zero_point", &params->zero_point, CLQ_S32, info, zero_point));
     else if (!info->fixed_zero_point)
         return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: zero_point is absent, which only a symmetric scheme allows", call->name);
-    return check_outputs(call, (const struct clq_operand *[]){&scale->operand, &zero_point->operand}, 2, inputs, n_inputs);
+    return clq_check_outputs(call, (const struct clq_operand *[]){&scale->operand, &zero_point->operand}, 2, inputs, n_inputs);
 }
 
-static clq_status check_derivable(const struct clq_call *call, const clq_scheme *scheme)
+clq_status clq_check_derivable(const struct clq_call *call, const clq_scheme *scheme)
 {
     if (scheme->dtype != CLQ_S32) return CLQ_OK;
     return FAIL(CLQ_ERROR_DTYPE, "%s: scheme.dtype = s32, whose scale is given, not derived from a range", call->name);
 }
 
-static clq_status add_qparams(const struct clq_call *call, struct clq_task *task, const struct clq_scheme_info *info, const struct clq_param *lo,
-                              const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point)
+clq_status clq_add_qparams(const struct clq_call *call, struct clq_task *task, const struct clq_scheme_info *info, const struct clq_param *lo,
+                           const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point, struct clq_op **added)
 {
     struct clq_op *op;
+    *added = NULL;
     if (info->param_count == 0) return CLQ_OK;
     CLQ_TRY(clq_param_room(call, scale));
     CLQ_TRY(clq_param_room(call, zero_point));
-    op = clq_task_op(task, CLQ_OP_QPARAMS);
+    *added = op = clq_task_op(task, CLQ_OP_QPARAMS);
     op->count = op->param_count = info->param_count;
     op->rule = info->rule;
     set_range(op, lo, hi);
@@ -178,10 +165,11 @@ static clq_status prepare_from_range(const struct clq_call *call, struct clq_tas
     struct clq_param *const low = clq_task_param(task, false), *const high = clq_task_param(task, false);
     struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true);
     struct clq_scheme_info info;
+    struct clq_op *op;
 
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_qparams_from_range: params is NULL");
     CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
-    CLQ_TRY(check_derivable(call, &params->scheme));
+    CLQ_TRY(clq_check_derivable(call, &params->scheme));
     /* There is no tensor: the scales' own shape is the one to hold. */
     CLQ_TRY(clq_check_shape(call, "scale", &params->scale, &info.param_count));
     info.param_rank = params->scale.rank;
@@ -194,7 +182,7 @@ static clq_status prepare_from_range(const struct clq_call *call, struct clq_tas
         return FAIL(CLQ_ERROR_SHAPE, "clq_qparams_from_range: scale.rank = %d, must be 1 per channel", (int)info.param_rank);
     CLQ_TRY(clq_check_param(call, "lo", lo, CLQ_F32, &info, low));
     CLQ_TRY(clq_check_param(call, "hi", hi, CLQ_F32, &info, high));
-    CLQ_TRY(check_targets(call, params, &info, (const struct clq_operand *[]){&low->operand, &high->operand}, 2, scale, zero_point));
+    CLQ_TRY(clq_check_targets(call, params, &info, (const struct clq_operand *[]){&low->operand, &high->operand}, 2, scale, zero_point));
 
     CLQ_TRY(clq_param_load(call, low));
     CLQ_TRY(clq_param_load(call, high));
@@ -206,7 +194,7 @@ static clq_status prepare_from_range(const struct clq_call *call, struct clq_tas
         clq_fp_mode_leave(mode);
         if (status != CLQ_OK) return status;
     }
-    return add_qparams(call, task, &info, low, high, scale, zero_point);
+    return clq_add_qparams(call, task, &info, low, high, scale, zero_point, &op);
 }
 
 clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, const clq_tensor *hi, const clq_qparams *params)
@@ -217,44 +205,22 @@ clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, co
     return clq_task_end(call, task, prepare_from_range(call, task, lo, hi, params));
 }
 
-/* Room for ranges where `x` is. */
-static clq_status make_ranges(const struct clq_call *call, struct clq_task *task, const struct clq_operand *x, int64_t count, struct clq_param *lo,
-                              struct clq_param *hi)
-{
-    const int64_t few = (int64_t)(sizeof task->inline_scratch / sizeof task->inline_scratch[0] / 2);
-    clq_context *context = call->context;
-    float *ranges = task->inline_scratch;
-    *lo = *hi = (struct clq_param){.data = NULL};
-    if (x->device) {
-        CLQ_TRY(context->backend->allocate(context, clq_max_i64(1, 2 * 4 * count), &task->device_scratch));
-        lo->device = hi->device = task->device_scratch;
-        hi->data = (void *)(uintptr_t)(4 * count);
-        return CLQ_OK;
-    }
-    if (count > few) {
-        ranges = task->scratch = clq_alloc(&context->allocator, count, 2 * sizeof *ranges);
-        if (!ranges) return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "clq_choose_qparams: no memory for %lld ranges", (long long)count);
-    }
-    lo->data = ranges;
-    hi->data = ranges + count;
-    return CLQ_OK;
-}
-
 static clq_status prepare_choose(const struct clq_call *call, struct clq_task *task, const clq_tensor *x, const clq_qparams *params)
 {
-    struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true), lo, hi;
+    struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true), range[2];
     struct clq_operand in;
     struct clq_scheme_info info;
+    struct clq_op *op;
 
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_choose_qparams: params is NULL");
     CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
     CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
-    CLQ_TRY(check_derivable(call, &params->scheme));
+    CLQ_TRY(clq_check_derivable(call, &params->scheme));
     CLQ_TRY(clq_fit_scheme(call, x, "x", &info));
-    CLQ_TRY(check_targets(call, params, &info, (const struct clq_operand *[]){&in}, 1, scale, zero_point));
-    CLQ_TRY(make_ranges(call, task, &in, info.param_count, &lo, &hi));
-    CLQ_TRY(add_minmax(task, &in, &info, &lo, &hi));
-    return add_qparams(call, task, &info, &lo, &hi, scale, zero_point);
+    CLQ_TRY(clq_check_targets(call, params, &info, (const struct clq_operand *[]){&in}, 1, scale, zero_point));
+    CLQ_TRY(clq_task_scratch(call, task, in.device, info.param_count, range, 2));
+    CLQ_TRY(clq_add_minmax(task, &in, &info, &range[0], &range[1], NULL));
+    return clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point, &op);
 }
 
 clq_status clq_choose_qparams(clq_context *context, const clq_tensor *x, const clq_qparams *params)

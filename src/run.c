@@ -75,45 +75,86 @@ static clq_status run_on(clq_context *context, const struct clq_backend *backend
     return backend->run(context, ops, n);
 }
 
-/* The device takes what is on it, and of the rest what it is to take. */
+/* The device takes what is on it, even in part, and of the rest what it is to take. */
 static bool is_for_device(const clq_context *context, const struct clq_op *op)
 {
-    return clq_op_is_on_device(op) || (context->host_tensors == CLQ_HOST_TENSORS_DEVICE && context->backend->supports(context, op));
+    bool supported = context->host_tensors == CLQ_HOST_TENSORS_DEVICE;
+    for (; op; op = op->then) {
+        if (clq_op_is_on_device(op)) return true;
+        supported = supported && context->backend->supports(context, op);
+    }
+    return supported;
+}
+
+/* One after the other, all first ones at once, then all second ones; `ops` is used up. */
+static clq_status run_in_steps(clq_context *context, const struct clq_backend *backend, struct clq_op **ops, int64_t n)
+{
+    while (n > 0) {
+        int64_t left = 0;
+        CLQ_TRY(run_on(context, backend, ops, n));
+        for (int64_t i = 0; i < n; ++i)
+            if (ops[i]->then) ops[left++] = ops[i]->then;
+        n = left;
+    }
+    return CLQ_OK;
 }
 
 /* Operations that are in host memory alone can be run again: their inputs are intact. */
-static clq_status fall_back(clq_context *context, clq_status status, struct clq_op *const *ops, int64_t n)
+static bool can_fall_back(const clq_context *context, struct clq_op *const *ops, int64_t n)
+{
+    if (context->no_fallback) return false;
+    for (int64_t i = 0; i < n; ++i)
+        for (const struct clq_op *op = ops[i]; op; op = op->then)
+            if (clq_op_is_on_device(op)) return false;
+    return true;
+}
+
+static void forget_results(struct clq_op *const *ops, int64_t n)
 {
     for (int64_t i = 0; i < n; ++i)
-        if (context->no_fallback || clq_op_is_on_device(ops[i])) return status;
-    clq_log(context, CLQ_LOG_WARNING, "the device failed, so the CPU takes over: %s", context->error_text);
-    context->error_text[0] = '\0'; /* the call does not fail */
-    for (int64_t i = 0; i < n; ++i) {
-        memset(ops[i]->counts, 0, sizeof ops[i]->counts);
-        ops[i]->sums = (struct clq_error_sums){0};
+        for (struct clq_op *op = ops[i]; op; op = op->then) {
+            memset(op->counts, 0, sizeof op->counts);
+            op->sums = (struct clq_error_sums){0};
+        }
+}
+
+/* Gives all of `ops` that are for the device, or all that are not, and how many. */
+static int64_t select_ops(const clq_context *context, struct clq_op *const *ops, int64_t n, bool for_device, struct clq_op **selected)
+{
+    int64_t count = 0;
+    for (int64_t i = 0; i < n; ++i)
+        if (is_for_device(context, ops[i]) == for_device) selected[count++] = ops[i];
+    return count;
+}
+
+static clq_status run_on_both(clq_context *context, struct clq_op *const *ops, int64_t n, struct clq_op **selected)
+{
+    int64_t count = select_ops(context, ops, n, true, selected);
+    if (count > 0) {
+        const bool again = can_fall_back(context, selected, count);
+        const clq_status status = run_in_steps(context, context->backend, selected, count);
+        if (status != CLQ_OK && !again) return status;
+        if (status != CLQ_OK) {
+            clq_log(context, CLQ_LOG_WARNING, "the device failed, so the CPU takes over: %s", context->error_text);
+            context->error_text[0] = '\0'; /* the call does not fail */
+            count = select_ops(context, ops, n, true, selected);
+            forget_results(selected, count);
+            CLQ_TRY(run_on(context, &clq_backend_cpu, selected, count));
+        }
     }
-    return run_on(context, &clq_backend_cpu, ops, n);
+    count = select_ops(context, ops, n, false, selected);
+    return count > 0 ? run_on(context, &clq_backend_cpu, selected, count) : CLQ_OK;
 }
 
 clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n)
 {
-    struct clq_op *one[1], **list = one;
-    int64_t first_cpu = 0;
-    clq_status status = CLQ_OK;
+    struct clq_op *one[1], **selected = one;
+    clq_status status;
     if (context->backend == &clq_backend_cpu) return run_on(context, &clq_backend_cpu, ops, n);
-    if (n > 1) list = clq_alloc(&context->allocator, n, sizeof *list);
-    if (!list) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld operations", (long long)n);
-    /* Those for the device first, then those for the CPU. */
-    for (int64_t i = 0; i < n; ++i)
-        if (is_for_device(context, ops[i])) list[first_cpu++] = ops[i];
-    for (int64_t i = 0, k = first_cpu; i < n; ++i)
-        if (!is_for_device(context, ops[i])) list[k++] = ops[i];
-    if (first_cpu > 0) {
-        status = run_on(context, context->backend, list, first_cpu);
-        if (status != CLQ_OK) status = fall_back(context, status, list, first_cpu);
-    }
-    if (status == CLQ_OK && first_cpu < n) status = run_on(context, &clq_backend_cpu, list + first_cpu, n - first_cpu);
-    if (list != one) clq_dealloc(&context->allocator, list);
+    if (n > 1) selected = clq_alloc(&context->allocator, n, sizeof *selected);
+    if (!selected) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld operations", (long long)n);
+    status = run_on_both(context, ops, n, selected);
+    if (selected != one) clq_dealloc(&context->allocator, selected);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "task.h"
 
 #include "base/alloc.h"
+#include "base/util.h"
 #include "error_stats.h"
 #include "loops.h"
 #include <string.h>
@@ -49,21 +50,13 @@ struct clq_op *clq_task_op(struct clq_task *task, enum clq_op_kind kind)
 {
     struct clq_op *op = &task->op[task->ops++];
     clq_op_init(op, kind);
+    if (op != task->op) op[-1].then = op;
     return op;
-}
-
-void clq_op_set_operand(struct clq_op *op, int k, const struct clq_operand *operand)
-{
-    op->operand[k].dtype = operand->tensor->dtype;
-    op->operand[k].data = operand->data;
-    op->device[CLQ_ARG_0 + k] = operand->device;
 }
 
 void clq_op_set_convert(struct clq_op *op, const struct clq_operand *in, const struct clq_operand *out)
 {
-    clq_set_loops(op, in, out, out, NULL);
-    clq_op_set_operand(op, 0, in);
-    clq_op_set_operand(op, 1, out);
+    clq_op_set_operands(op, (const struct clq_operand *[CLQ_MASK]){in, out}, NULL, 1, NULL);
 }
 
 void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point)
@@ -87,6 +80,54 @@ void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts)
     op->device[CLQ_ARG_COUNTS] = counts->device;
 }
 
+/* In a batch from memory that its calls share: those that agree in their memory share launches. */
+static clq_status take_device_scratch(const struct clq_call *call, struct clq_task *task, int64_t size_bytes, void **device, int64_t *offset)
+{
+    enum { MOST_BLOCKS = sizeof call->context->batch_memory / sizeof call->context->batch_memory[0] };
+    const int64_t needed = clq_ceil_div(clq_max_i64(1, size_bytes), CLQ_ALIGNMENT) * CLQ_ALIGNMENT, first_bytes = 1 << 20;
+    clq_context *context = call->context;
+    void **blocks = context->batch_memory;
+    *offset = 0;
+    if (!context->batching || (needed > context->block_bytes - context->block_used_bytes && context->batch_blocks == MOST_BLOCKS)) {
+        CLQ_TRY(context->backend->allocate(context, needed, &task->device_scratch));
+        *device = task->device_scratch;
+        return CLQ_OK;
+    }
+    if (context->batch_blocks == 0 || needed > context->block_bytes - context->block_used_bytes) {
+        const int64_t bytes = clq_max_i64(needed, context->batch_blocks == 0 ? first_bytes : 2 * context->block_bytes);
+        CLQ_TRY(context->backend->allocate(context, bytes, &blocks[context->batch_blocks]));
+        ++context->batch_blocks;
+        context->block_bytes = bytes;
+        context->block_used_bytes = 0;
+    }
+    *device = blocks[context->batch_blocks - 1];
+    *offset = context->block_used_bytes;
+    context->block_used_bytes += needed;
+    return CLQ_OK;
+}
+
+clq_status clq_task_scratch(const struct clq_call *call, struct clq_task *task, bool on_device, int64_t count, struct clq_param *arrays, int n)
+{
+    const int64_t few = (int64_t)(sizeof task->inline_scratch / sizeof task->inline_scratch[0]);
+    clq_context *context = call->context;
+    uintptr_t base = (uintptr_t)task->inline_scratch;
+    void *device = NULL;
+    if (on_device) {
+        int64_t offset;
+        CLQ_TRY(take_device_scratch(call, task, 4 * n * count, &device, &offset));
+        base = (uintptr_t)offset;
+    } else if (n * count > few) {
+        task->scratch = clq_alloc(&context->allocator, count, (size_t)n * 4);
+        if (!task->scratch) return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for %d times %lld values", call->name, n, (long long)count);
+        base = (uintptr_t)task->scratch;
+    }
+    for (int i = 0; i < n; ++i) {
+        arrays[i] = (struct clq_param){.device = device};
+        arrays[i].data = (void *)(base + (uintptr_t)(4 * i * count));
+    }
+    return CLQ_OK;
+}
+
 clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output)
 {
     static const int64_t zero;
@@ -99,6 +140,13 @@ clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output
     out.tensor = &target;
     clq_op_set_convert(clq_task_op(task, CLQ_OP_CONVERT), &in, &out);
     return CLQ_OK;
+}
+
+clq_status clq_task_zero_param(struct clq_task *task, const struct clq_param *param, int64_t count)
+{
+    const clq_tensor view = {.dtype = CLQ_F32};
+    const struct clq_operand operand = {.tensor = &view, .device = param->device, .data = param->data, .count = count};
+    return clq_task_zero(task, &operand);
 }
 
 /* ------------------------------------------------------------------------------------------------ the end of a task */
@@ -123,7 +171,7 @@ static clq_status finish(clq_context *context, struct clq_task *task)
         const clq_status stored = task->is_output[i] ? clq_param_store(context, &task->param[i]) : CLQ_OK;
         if (status == CLQ_OK) status = stored;
     }
-    if (task->counts.tensor && !task->counts.device) clq_store_counts(&task->counts, task->ops ? task->op[0].counts : none);
+    if (task->counts.tensor && !task->counts.device) clq_store_counts(&task->counts, task->ops ? task->op[task->ops - 1].counts : none);
     if (task->stats) clq_derive_error_stats(task->ops ? &task->op[0] : NULL, task->elements, task->stats);
     return status;
 }
@@ -141,10 +189,8 @@ static void keep_views(struct clq_task *task)
 
 static clq_status run_task(clq_context *context, struct clq_task *task)
 {
-    for (int32_t i = 0; i < task->ops; ++i) {
-        struct clq_op *op = &task->op[i];
-        CLQ_TRY(clq_run(context, &op, 1));
-    }
+    struct clq_op *first = task->op;
+    if (task->ops > 0) CLQ_TRY(clq_run(context, &first, 1));
     return finish(context, task);
 }
 
@@ -176,16 +222,14 @@ clq_status clq_batch_begin(clq_context *context)
     return CLQ_OK;
 }
 
-/* Runs the n-th operation of every task that has one, for n = 0, 1, ..., and then what follows in each task. */
+/* Runs the operations of all tasks, and then what follows in each. */
 static clq_status run_batch(clq_context *context, struct clq_op **ops)
 {
     clq_status status = CLQ_OK;
-    for (int32_t i = 0; i < CLQ_TASK_OPS && status == CLQ_OK; ++i) {
-        int64_t n = 0;
-        for (struct clq_task *task = context->first_task; task; task = task->next)
-            if (i < task->ops) ops[n++] = &task->op[i];
-        if (n > 0) status = clq_run(context, ops, n);
-    }
+    int64_t n = 0;
+    for (struct clq_task *task = context->first_task; task; task = task->next)
+        if (task->ops > 0) ops[n++] = task->op;
+    if (n > 0) status = clq_run(context, ops, n);
     for (struct clq_task *task = context->first_task; task && status == CLQ_OK; task = task->next)
         status = finish(context, task);
     return status;
@@ -198,6 +242,9 @@ static void end_batch(clq_context *context)
         context->first_task = task->next;
         free_task(context, task, true);
     }
+    while (context->batch_blocks > 0)
+        clq_release(context, context->batch_memory[--context->batch_blocks]);
+    context->block_bytes = context->block_used_bytes = 0;
     context->batching = false;
 }
 

@@ -5,7 +5,7 @@
 
 #include "scheme.h"
 
-enum { CLQ_TASK_OPS = 3, CLQ_TASK_PARAMS = 4 };
+enum { CLQ_TASK_OPS = 4, CLQ_TASK_PARAMS = 4 };
 
 struct clq_task {
     struct clq_op op[CLQ_TASK_OPS]; /* the first `ops` of them are run, in order */
@@ -13,7 +13,7 @@ struct clq_task {
     int32_t params;
     struct clq_param param[CLQ_TASK_PARAMS]; /* the first `params` of them are in use */
     bool is_output[CLQ_TASK_PARAMS];         /* stored to their views in the end */
-    struct clq_operand counts;               /* where op[0]'s counts go; its tensor is NULL if nowhere */
+    struct clq_operand counts;               /* where the last operation's counts go; its tensor is NULL if nowhere */
     void *scratch;                           /* host memory, or */
     void *device_scratch;                    /* memory of the device */
     clq_error_stats *stats;                  /* with `elements`, of clq_compute_error_stats(); NULL in other calls */
@@ -38,13 +38,16 @@ struct clq_op *clq_task_op(struct clq_task *task, enum clq_op_kind kind);
 /* Makes tensors of equal shapes the source and target of a CLQ_OP_CONVERT, and sets its loops. */
 void clq_op_set_convert(struct clq_op *op, const struct clq_operand *in, const struct clq_operand *out);
 
-/* Makes tensors and parameters arguments of an operation. */
-void clq_op_set_operand(struct clq_op *op, int k, const struct clq_operand *operand);
+/* Makes parameters and counts arguments of an operation. */
 void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, const struct clq_param *scale, const struct clq_param *zero_point);
 void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts);
 
+/* Room for n arrays of `count` floats or integers, in host memory or on the device, as long as the task lives; not views of the caller. */
+clq_status clq_task_scratch(const struct clq_call *call, struct clq_task *task, bool on_device, int64_t count, struct clq_param *arrays, int n);
+
 /* Adds an operation that makes every element of a contiguous output 0. */
 clq_status clq_task_zero(struct clq_task *task, const struct clq_operand *output);
+clq_status clq_task_zero_param(struct clq_task *task, const struct clq_param *param, int64_t count);
 
 /* Forgets an open batch and frees what batches have left for the next. */
 void clq_tasks_free(clq_context *context);

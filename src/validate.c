@@ -19,6 +19,7 @@ clq_status clq_check_call(const struct clq_call *call)
         return FAIL(CLQ_ERROR_ROUNDING, "%s: the calling thread's rounding mode is not to nearest", call->name);
     if (call->context->opencl_state && getpid() != call->context->threads.pid)
         return FAIL(CLQ_ERROR_FORKED, "%s: the context belongs to the parent process, and OpenCL does not survive a fork", call->name);
+    call->context->call = call->name;
     return CLQ_OK;
 }
 
@@ -222,6 +223,32 @@ clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_oper
     return FAIL(CLQ_ERROR_OVERLAP, "%s: %s overlaps %s by up to %llu bytes", call->name, output->name, other->name,
                 (unsigned long long)((output->end < other->end ? output->end : other->end) -
                                      (output->begin > other->begin ? output->begin : other->begin)));
+}
+
+static bool is_same(const struct clq_operand *a, const struct clq_operand *b)
+{
+    if (a->device != b->device || a->data != b->data || clq_dtype_bits(a->tensor->dtype) != clq_dtype_bits(b->tensor->dtype)) return false;
+    for (int32_t i = 0; i < a->tensor->rank; ++i)
+        if (a->tensor->shape[i] != 1 && a->tensor->strides[i] != b->tensor->strides[i]) return false;
+    return true;
+}
+
+clq_status clq_check_disjoint_or_same(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other, bool *same)
+{
+    *same = is_same(output, other);
+    return *same ? CLQ_OK : clq_check_disjoint(call, output, other);
+}
+
+clq_status clq_check_mask(const struct clq_call *call, const clq_tensor *mask, int64_t count, struct clq_operand *operand)
+{
+    const int64_t bytes = count / 8 + (count % 8 != 0);
+    *operand = (struct clq_operand){0};
+    if (!mask) return CLQ_OK;
+    CLQ_TRY(clq_check_tensor(call, "mask", mask, CLQ_DTYPES(CLQ_U8), operand));
+    if (mask->rank != 1 || mask->shape[0] != bytes || !operand->contiguous)
+        return FAIL(CLQ_ERROR_SHAPE, "%s: mask has rank %d and %lld bytes, must be a contiguous u8 [%lld], a bit for each of %lld elements", call->name,
+                    (int)mask->rank, (long long)operand->count, (long long)bytes, (long long)count);
+    return CLQ_OK;
 }
 
 clq_status clq_check_counts(const struct clq_call *call, const clq_tensor *counts, struct clq_operand *operand)

@@ -53,6 +53,12 @@ clq_status clq_check_output(const struct clq_call *call, const struct clq_operan
 /* `output` shares no byte with `other`; either may be absent (tensor NULL). */
 clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other);
 
+/* As clq_check_disjoint(), or the two are the same elements at the same places. */
+clq_status clq_check_disjoint_or_same(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other, bool *same);
+
+/* The optional mask of `count` elements: u8 [ceil(count / 8)], contiguous. `operand->tensor` is NULL if it is absent. */
+clq_status clq_check_mask(const struct clq_call *call, const clq_tensor *mask, int64_t count, struct clq_operand *operand);
+
 /* The optional counts argument: s64 [3], contiguous. `operand->tensor` is NULL if it is absent. */
 clq_status clq_check_counts(const struct clq_call *call, const clq_tensor *counts, struct clq_operand *operand);
 

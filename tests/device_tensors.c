@@ -8,7 +8,7 @@
 #include "test_support.h"
 #include <string.h>
 
-enum { MOST = 6 };
+enum { MOST = 9 };
 
 /* A call's tensors and where they really are. */
 struct call {
@@ -42,7 +42,7 @@ static bool find_bytes(const clq_tensor *view, int64_t *first, int64_t *last)
     *first = least * bits / 8;
     *last = bits == 4 ? (greatest + 2) / 2 : (greatest + 1) * bits / 8; /* may be negative, but not with 4 bits */
     if (least < 0 && bits == 4) return false;
-    return true;
+    return *last - *first <= 1 << 28; /* larger ones stay where they are */
 }
 
 /* Bytes between host memory and a buffer. */
@@ -71,6 +71,19 @@ static const clq_tensor *move(struct call *call, const clq_tensor *original)
         view->offset = original->offset + (lead - first) * 8 / bits;
     }
     return &call->views[call->n++];
+}
+
+/* The same for an output that may be a view of `input`'s memory and stays so then: `moved` is what became of that. */
+static const clq_tensor *move_output(struct call *call, const clq_tensor *original, const clq_tensor *input, const clq_tensor *moved)
+{
+    clq_tensor *view;
+    if (original == NULL || input == NULL || original->data != input->data) return move(call, original);
+    view = &call->views[call->n];
+    *view = *moved;
+    view->dtype = original->dtype;
+    call->originals[call->n] = original;
+    call->buffers[call->n++] = NULL; /* the input's takes its bytes back */
+    return view;
 }
 
 static const clq_qparams *move_params(struct call *call, const clq_qparams *original, clq_qparams *params)
@@ -167,4 +180,69 @@ clq_status test_device_compute_error_stats(clq_context *context, const clq_tenso
     const clq_tensor *const moved_x = move(&call, x), *const moved_q = move(&call, q);
     const clq_qparams *const moved_params = move_params(&call, params, &moved);
     return end(&call, clq_compute_error_stats(context, moved_x, moved_q, moved_params, stats));
+}
+
+clq_status test_device_dynamic_quantize(clq_context *context, const clq_tensor *x, const clq_qparams *params, const clq_tensor *q,
+                                        const clq_tensor *counts)
+{
+    struct call call = {.context = context};
+    clq_qparams moved;
+    const clq_tensor *const moved_x = move(&call, x), *const moved_q = move(&call, q), *const moved_counts = move(&call, counts);
+    const clq_qparams *const moved_params = move_params(&call, params, &moved);
+    return end(&call, clq_dynamic_quantize(context, moved_x, moved_params, moved_q, moved_counts));
+}
+
+clq_status test_device_requantize(clq_context *context, const clq_tensor *x, const clq_qparams *x_params, const clq_qparams *y_params,
+                                  const clq_tensor *y)
+{
+    struct call call = {.context = context};
+    clq_qparams moved_source, moved_target;
+    const clq_tensor *const moved_x = move(&call, x), *const moved_y = move_output(&call, y, x, moved_x);
+    const clq_qparams *const moved_x_params = move_params(&call, x_params, &moved_source), *const moved_y_params = move_params(&call, y_params, &moved_target);
+    return end(&call, clq_requantize(context, moved_x, moved_x_params, moved_y_params, moved_y));
+}
+
+clq_status test_device_fake_quantize(clq_context *context, const clq_tensor *x, const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask,
+                                     const clq_tensor *counts)
+{
+    struct call call = {.context = context};
+    clq_qparams moved;
+    const clq_tensor *const moved_x = move(&call, x), *const moved_y = move_output(&call, y, x, moved_x);
+    const clq_tensor *const moved_mask = move(&call, mask), *const moved_counts = move(&call, counts);
+    const clq_qparams *const moved_params = move_params(&call, params, &moved);
+    return end(&call, clq_fake_quantize(context, moved_x, moved_params, moved_y, moved_mask, moved_counts));
+}
+
+clq_status test_device_backward(clq_context *context, const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params, const clq_tensor *mask,
+                                const clq_tensor *dx)
+{
+    struct call call = {.context = context};
+    clq_qparams moved;
+    const clq_tensor *const moved_dy = move(&call, dy), *const moved_dx = move_output(&call, dx, dy, moved_dy);
+    const clq_tensor *const moved_x = move(&call, x), *const moved_mask = move(&call, mask);
+    const clq_qparams *const moved_params = move_params(&call, params, &moved);
+    return end(&call, clq_fake_quantize_backward(context, moved_dy, moved_x, moved_params, moved_mask, moved_dx));
+}
+
+clq_status test_device_backward_learnable(clq_context *context, const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params, float gradient_scale,
+                                          const clq_tensor *dx, const clq_tensor *dscale, const clq_tensor *dzero_point)
+{
+    struct call call = {.context = context};
+    clq_qparams moved;
+    const clq_tensor *const moved_dy = move(&call, dy), *const moved_dx = move_output(&call, dx, dy, moved_dy), *const moved_x = move(&call, x);
+    const clq_tensor *const moved_dscale = move(&call, dscale), *const moved_dzero_point = move(&call, dzero_point);
+    const clq_qparams *const moved_params = move_params(&call, params, &moved);
+    return end(&call, clq_fake_quantize_backward_learnable(context, moved_dy, moved_x, moved_params, gradient_scale, moved_dx, moved_dscale,
+                                                           moved_dzero_point));
+}
+
+clq_status test_device_observe_fake_quantize(clq_context *context, const clq_tensor *x, float averaging, const clq_tensor *lo, const clq_tensor *hi,
+                                             const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask, const clq_tensor *counts)
+{
+    struct call call = {.context = context};
+    clq_qparams moved;
+    const clq_tensor *const moved_x = move(&call, x), *const moved_y = move_output(&call, y, x, moved_x), *const moved_lo = move(&call, lo);
+    const clq_tensor *const moved_hi = move(&call, hi), *const moved_mask = move(&call, mask), *const moved_counts = move(&call, counts);
+    const clq_qparams *const moved_params = move_params(&call, params, &moved);
+    return end(&call, clq_observe_fake_quantize(context, moved_x, averaging, moved_lo, moved_hi, moved_params, moved_y, moved_mask, moved_counts));
 }

@@ -195,16 +195,16 @@ static double copy_bandwidth(cl_mem from, cl_mem to, int64_t size_bytes, double 
 
 /* ------------------------------------------------------------------------------------------------ bandwidth */
 
-enum kind { QUANTIZE, DEQUANTIZE, MINMAX, CONVERT, COMPARE };
+enum kind { QUANTIZE, DEQUANTIZE, MINMAX, CONVERT, COMPARE, DYNAMIC, REQUANTIZE, FAKE, OBSERVE, BACKWARD, BACKWARD_BY_MASK, LEARNABLE };
 
 struct job {
     enum kind kind;
     clq_dtype x, q;
-    bool counted;
+    bool counted, masked;
     const struct division *division;
-    /* Where it runs: two operands and the parameters. */
+    /* Where it runs: operands and the parameters. Gradients have `other` for dy and, learnable ones, results in lo and hi. */
     clq_context *context;
-    clq_tensor from, to, scale, zero_point, counts;
+    clq_tensor from, to, other, mask, scale, zero_point, lo, hi, counts;
     clq_error_stats stats;
 };
 
@@ -240,6 +240,17 @@ static void perform(void *argument)
     case DEQUANTIZE: status = clq_dequantize(job->context, &job->from, &params, &job->to); break;
     case MINMAX: status = clq_minmax(job->context, &job->from, &params.scheme, &job->scale, &job->zero_point, counts); break;
     case CONVERT: status = clq_convert(job->context, &job->from, &job->to); break;
+    case DYNAMIC: status = clq_dynamic_quantize(job->context, &job->from, &params, &job->to, counts); break;
+    case REQUANTIZE: status = clq_requantize(job->context, &job->from, &params, &params, &job->to); break;
+    case FAKE: status = clq_fake_quantize(job->context, &job->from, &params, &job->to, job->masked ? &job->mask : NULL, counts); break;
+    case OBSERVE:
+        status = clq_observe_fake_quantize(job->context, &job->from, 0.01f, &job->lo, &job->hi, &params, &job->to, job->masked ? &job->mask : NULL, counts);
+        break;
+    case BACKWARD: status = clq_fake_quantize_backward(job->context, &job->other, &job->from, &params, NULL, &job->to); break;
+    case BACKWARD_BY_MASK: status = clq_fake_quantize_backward(job->context, &job->other, NULL, NULL, &job->mask, &job->to); break;
+    case LEARNABLE:
+        status = clq_fake_quantize_backward_learnable(job->context, &job->other, &job->from, &params, 1.0f, &job->to, &job->lo, &job->hi);
+        break;
     default: status = clq_compute_error_stats(job->context, &job->from, &job->to, &params, &job->stats); break;
     }
     ok(job->context, status, "an operation");
@@ -248,8 +259,8 @@ static void perform(void *argument)
 /* The device's memory, and on the host that of a block and its results. */
 struct arena {
     int64_t n, block;
-    cl_mem x, q, y, scale, zero_point, counts;
-    void *block_x[4], *block_q, *block_y, *host_scale, *host_zero_point, *there;
+    cl_mem x, q, y, other, mask, scale, zero_point, lo, hi, counts;
+    void *block_x[4], *block_q, *block_y, *block_mask, *host_scale, *host_zero_point, *host_lo, *host_hi, *there;
     int64_t host_counts[3];
     double copy;
 };
@@ -272,12 +283,27 @@ static int64_t param_count(clq_context *context, const struct job *job, int64_t 
     return count;
 }
 
+/* q is the input. */
+static bool has_quantized_input(const struct job *job)
+{
+    return job->kind == DEQUANTIZE || job->kind == REQUANTIZE;
+}
+
+/* q is the output. */
+static bool has_quantized_output(const struct job *job)
+{
+    return job->kind == QUANTIZE || job->kind == DYNAMIC;
+}
+
 /* Points a job at n elements on the device or at a block on the host. */
 static void place(struct job *job, struct arena *arena, bool on_device)
 {
     static const int64_t three[] = {3};
     const int64_t n = on_device ? arena->n : arena->block;
     const clq_dtype second = job->kind == MINMAX ? CLQ_F32 : CLQ_S32;
+    const clq_dtype y_dtype = job->kind == CONVERT || job->kind == REQUANTIZE ? job->q : job->x;
+    const bool is_y = !has_quantized_output(job) && job->kind != COMPARE && job->kind != MINMAX;
+    const int64_t mask_bytes = n / 8;
     int64_t shape[2], param_shape[CLQ_MAX_RANK];
     int32_t rank;
     shape_of(n, shape);
@@ -285,19 +311,27 @@ static void place(struct job *job, struct arena *arena, bool on_device)
     param_count(job->context, job, n, &rank, param_shape);
     if (on_device) {
         const clq_tensor x = clq_tensor_opencl(job->x, arena->x, 0, 2, shape), q = clq_tensor_opencl(job->q, arena->q, 0, 2, shape);
-        const clq_tensor y = clq_tensor_opencl(job->kind == CONVERT ? job->q : job->x, arena->y, 0, 2, shape);
-        job->from = job->kind == DEQUANTIZE ? q : x;
-        job->to = job->kind == DEQUANTIZE || job->kind == CONVERT ? y : q;
+        const clq_tensor y = clq_tensor_opencl(y_dtype, arena->y, 0, 2, shape);
+        job->from = has_quantized_input(job) ? q : x;
+        job->to = is_y ? y : q;
+        job->other = clq_tensor_opencl(job->x, arena->other, 0, 2, shape);
+        job->mask = clq_tensor_opencl(CLQ_U8, arena->mask, 0, 1, &mask_bytes);
         job->scale = clq_tensor_opencl(CLQ_F32, arena->scale, 0, rank, param_shape);
         job->zero_point = clq_tensor_opencl(second, arena->zero_point, 0, rank, param_shape);
+        job->lo = clq_tensor_opencl(CLQ_F32, arena->lo, 0, rank, param_shape);
+        job->hi = clq_tensor_opencl(CLQ_F32, arena->hi, 0, rank, param_shape);
         job->counts = clq_tensor_opencl(CLQ_S64, arena->counts, 0, 1, three);
     } else {
         const clq_tensor x = clq_tensor_host(job->x, arena->block_x[job->x], 2, shape), q = clq_tensor_host(job->q, arena->block_q, 2, shape);
-        const clq_tensor y = clq_tensor_host(job->kind == CONVERT ? job->q : job->x, arena->block_y, 2, shape);
-        job->from = job->kind == DEQUANTIZE ? q : x;
-        job->to = job->kind == DEQUANTIZE || job->kind == CONVERT ? y : q;
+        const clq_tensor y = clq_tensor_host(y_dtype, arena->block_y, 2, shape);
+        job->from = has_quantized_input(job) ? q : x;
+        job->to = is_y ? y : q;
+        job->other = x;
+        job->mask = clq_tensor_host(CLQ_U8, arena->block_mask, 1, &mask_bytes);
         job->scale = clq_tensor_host(CLQ_F32, arena->host_scale, rank, param_shape);
         job->zero_point = clq_tensor_host(second, arena->host_zero_point, rank, param_shape);
+        job->lo = clq_tensor_host(CLQ_F32, arena->host_lo, rank, param_shape);
+        job->hi = clq_tensor_host(CLQ_F32, arena->host_hi, rank, param_shape);
         job->counts = clq_tensor_host(CLQ_S64, arena->host_counts, 1, three);
     }
 }
@@ -338,16 +372,18 @@ static bool is_right(const struct job *there, const struct job *here, struct are
         const int64_t all = 4 * param_count(cpu, there, arena->n, &rank, shape), some = 4 * param_count(cpu, there, arena->block, &rank, shape);
         return right && is_there(arena, arena->scale, all, arena->host_scale, some) && is_there(arena, arena->zero_point, all, arena->host_zero_point, some);
     }
-    return right && is_there(arena, there->kind == QUANTIZE ? arena->q : arena->y, bytes_of(there->to.dtype, arena->n), here->to.data,
+    if (there->masked) right = right && is_there(arena, arena->mask, arena->n / 8, arena->block_mask, arena->block / 8);
+    return right && is_there(arena, has_quantized_output(there) ? arena->q : arena->y, bytes_of(there->to.dtype, arena->n), here->to.data,
                              bytes_of(here->to.dtype, arena->block));
 }
 
-/* Fills x with the block again and again. */
+/* Fills x and the gradient with the block again and again. */
 static void fill(struct arena *arena, clq_dtype dtype)
 {
     const size_t size_bytes = (size_t)bytes_of(dtype, arena->block);
     for (int64_t i = 0; i < arena->n / arena->block; i++)
         cl_ok(clEnqueueWriteBuffer(queue, arena->x, CL_FALSE, (size_t)i * size_bytes, size_bytes, arena->block_x[dtype], 0, NULL, NULL), "clEnqueueWriteBuffer");
+    cl_ok(clEnqueueCopyBuffer(queue, arena->x, arena->other, 0, 0, (size_t)bytes_of(dtype, arena->n), 0, NULL, NULL), "clEnqueueCopyBuffer");
     cl_ok(clFinish(queue), "clFinish");
 }
 
@@ -374,53 +410,77 @@ static void open_arena(struct arena *arena, int64_t n)
     arena->there = allocate((size_t)arena->block * 4);
     arena->host_scale = allocate((size_t)arena->block * 4);
     arena->host_zero_point = allocate((size_t)arena->block * 4);
+    arena->host_lo = allocate((size_t)arena->block * 4);
+    arena->host_hi = allocate((size_t)arena->block * 4);
+    arena->block_mask = allocate((size_t)arena->block / 8);
     arena->x = create_buffer(4 * n);
     arena->q = create_buffer(n);
     arena->y = create_buffer(4 * n);
+    arena->other = create_buffer(4 * n);
+    arena->mask = create_buffer(n / 8);
     arena->scale = create_buffer(n / 32 * 4 + COLUMNS * 4);
     arena->zero_point = create_buffer(n / 32 * 4 + COLUMNS * 4);
+    arena->lo = create_buffer(n / 32 * 4 + COLUMNS * 4);
+    arena->hi = create_buffer(n / 32 * 4 + COLUMNS * 4);
     arena->counts = create_buffer(24);
 }
 
 static void close_arena(struct arena *arena)
 {
-    const cl_mem buffers[] = {arena->x, arena->q, arena->y, arena->scale, arena->zero_point, arena->counts};
+    const cl_mem buffers[] = {arena->x,          arena->q,  arena->y,  arena->other,  arena->mask, arena->scale,
+                              arena->zero_point, arena->lo, arena->hi, arena->counts};
     void *const memory[] = {arena->block_x[CLQ_F32], arena->block_x[CLQ_F16], arena->block_x[CLQ_BF16], arena->block_q, arena->block_y,
-                            arena->there, arena->host_scale, arena->host_zero_point};
+                            arena->there, arena->host_scale, arena->host_zero_point, arena->host_lo, arena->host_hi, arena->block_mask};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++)
         clReleaseMemObject(buffers[i]);
     for (size_t i = 0; i < sizeof memory / sizeof *memory; i++)
         free(memory[i]);
 }
 
-/* Parameters from the data, and q where that is an input, in both places. */
+/* Parameters from the data, q where that is an input, the mask and an average, in both places. */
 static void prepare(const struct job *job)
 {
     struct job first = *job;
     const clq_qparams params = params_of(job);
-    const bool has_q = job->kind == DEQUANTIZE;
     if (job->kind == MINMAX || job->kind == CONVERT) return;
-    if (has_q) {
-        first.kind = QUANTIZE;
+    if (has_quantized_input(job)) {
         first.from = job->to;
+        first.from.dtype = job->x;
         first.to = job->from;
     }
     ok(job->context, clq_choose_qparams(job->context, &first.from, &params), "clq_choose_qparams");
     first.kind = QUANTIZE;
-    if (job->kind != QUANTIZE) perform(&first);
+    if (has_quantized_input(job) || job->kind == COMPARE) perform(&first);
+    if (job->kind == BACKWARD_BY_MASK)
+        ok(job->context, clq_fake_quantize(job->context, &job->from, &params, &job->to, &job->mask, NULL), "clq_fake_quantize");
+    if (job->kind == OBSERVE) ok(job->context, clq_minmax(job->context, &job->from, &params.scheme, &job->lo, &job->hi, NULL), "clq_minmax");
+}
+
+/* Those of the operands and parameters, each once, in n elements. */
+static double count_bytes(const struct job *job, int64_t n)
+{
+    const bool reads_from = job->kind != BACKWARD_BY_MASK, writes = job->kind != MINMAX;
+    const bool has_other = job->kind == BACKWARD || job->kind == BACKWARD_BY_MASK || job->kind == LEARNABLE;
+    double bytes = 0;
+    int64_t shape[CLQ_MAX_RANK];
+    int32_t rank;
+    if (reads_from) bytes += (double)bytes_of(job->from.dtype, n);
+    if (writes) bytes += (double)bytes_of(job->to.dtype, n);
+    if (has_other) bytes += (double)bytes_of(job->x, n);
+    if (job->masked) bytes += (double)n / 8;
+    if (job->kind != CONVERT && reads_from) bytes += 8.0 * (double)param_count(cpu, job, n, &rank, shape);
+    return bytes;
 }
 
 static void measure_operation(struct arena *arena, const char *name, struct job job, int division, clq_dtype *filled)
 {
     struct job here, there;
-    int64_t shape[CLQ_MAX_RANK];
-    int32_t rank;
     job.division = &divisions[division];
     if (*filled != job.x) fill(arena, *filled = job.x);
     here = there = job;
     place(&here, arena, false);
     place(&there, arena, true);
-    if (job.kind == DEQUANTIZE) { /* what it dequantizes is x, quantized: y serves as x until then */
+    if (has_quantized_input(&job)) { /* that is x, quantized: y serves as x until then */
         memcpy(arena->block_y, arena->block_x[job.x], (size_t)bytes_of(job.x, arena->block));
         cl_ok(clEnqueueCopyBuffer(queue, arena->x, arena->y, 0, 0, (size_t)bytes_of(job.x, arena->n), 0, NULL, NULL), "clEnqueueCopyBuffer");
     }
@@ -432,8 +492,7 @@ static void measure_operation(struct arena *arena, const char *name, struct job 
     const bool right = is_right(&there, &here, arena);
     if (!right) mistakes++;
     const double seconds = measure(perform, &there, 0);
-    const double bytes = (double)bytes_of(there.from.dtype, arena->n) + (job.kind == MINMAX ? 0.0 : (double)bytes_of(there.to.dtype, arena->n)) +
-                         (job.kind == CONVERT ? 0.0 : 8.0 * (double)param_count(cpu, &job, arena->n, &rank, shape));
+    const double bytes = count_bytes(&there, arena->n);
     printf("| %s | %s | %.1f | %.1f | %.0f %% | %s |\n", name, job.kind == CONVERT ? "" : job.division->name, seconds * 1e6, bytes / seconds * 1e-9,
            100.0 * bytes / seconds / arena->copy, right ? "same bits" : "**WRONG**");
     fflush(stdout);
@@ -457,6 +516,15 @@ static void bandwidth(int log2)
         {"minmax f32, counts", {.kind = MINMAX, .x = CLQ_F32, .q = CLQ_S8, .counted = true}, 1},
         {"error_stats f32, s8", {.kind = COMPARE, .x = CLQ_F32, .q = CLQ_S8}, DIVISIONS},
         {"convert f32 to f16", {.kind = CONVERT, .x = CLQ_F32, .q = CLQ_F16}, 1},
+        {"dynamic_quantize f32 to u8", {.kind = DYNAMIC, .x = CLQ_F32, .q = CLQ_U8}, DIVISIONS},
+        {"requantize s8 to s8", {.kind = REQUANTIZE, .x = CLQ_F32, .q = CLQ_S8}, DIVISIONS},
+        {"fake_quantize f32", {.kind = FAKE, .x = CLQ_F32, .q = CLQ_S8}, DIVISIONS},
+        {"fake_quantize f32, mask", {.kind = FAKE, .x = CLQ_F32, .q = CLQ_S8, .masked = true}, DIVISIONS},
+        {"observe_fake_quantize f32, mask", {.kind = OBSERVE, .x = CLQ_F32, .q = CLQ_S8, .masked = true}, DIVISIONS},
+        {"fake_quantize_backward f32, by mask", {.kind = BACKWARD_BY_MASK, .x = CLQ_F32, .q = CLQ_S8, .masked = true}, 1},
+        {"fake_quantize_backward f32, by x", {.kind = BACKWARD, .x = CLQ_F32, .q = CLQ_S8}, DIVISIONS},
+        {"fake_quantize_backward_learnable f32", {.kind = LEARNABLE, .x = CLQ_F32, .q = CLQ_S8}, DIVISIONS},
+        {"fake_quantize f16, mask", {.kind = FAKE, .x = CLQ_F16, .q = CLQ_S8, .masked = true}, DIVISIONS},
         {"quantize f16 to s8", {.kind = QUANTIZE, .x = CLQ_F16, .q = CLQ_S8}, DIVISIONS},
         {"dequantize s8 to f16", {.kind = DEQUANTIZE, .x = CLQ_F16, .q = CLQ_S8}, DIVISIONS},
         {"minmax f16", {.kind = MINMAX, .x = CLQ_F16, .q = CLQ_S8}, 1},
@@ -469,8 +537,8 @@ static void bandwidth(int log2)
     printf("## Bandwidth, 2^%d elements as %lld x %d\n\n", log2, (long long)(n / COLUMNS), COLUMNS);
     cl_ok(clGetDeviceInfo(device, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof most, &most, NULL), "clGetDeviceInfo");
     cl_ok(clGetDeviceInfo(device, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof memory, &memory, NULL), "clGetDeviceInfo");
-    if (4 * (uint64_t)n > most || 10 * (uint64_t)n > memory) {
-        printf("Left out: it takes 10 bytes an element, 4 of them at once; the device has %llu, at most %llu at once.\n", (unsigned long long)memory,
+    if (4 * (uint64_t)n > most || 15 * (uint64_t)n > memory) {
+        printf("Left out: it takes 15 bytes an element, 4 of them at once; the device has %llu, at most %llu at once.\n", (unsigned long long)memory,
                (unsigned long long)most);
         return;
     }

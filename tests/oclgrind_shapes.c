@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every operation on tiny tensors of ragged sizes, on the first OpenCL device and on the CPU: the same bits, or exit status 1. For tests/oclgrind.sh,
- * under which the device watches each access. Buffers are as large as their tensors, to the byte.
+ * Every operation on tiny tensors of ragged sizes, on the first OpenCL device and on the CPU: the same bits (of sums the same but for rounding), or exit
+ * status 1. For tests/oclgrind.sh, under which the device watches each access. Buffers are as large as their tensors, to the byte.
  *
  *   tests/oclgrind_shapes [most]     tensors of up to so many elements; else 9000
  */
@@ -89,9 +89,11 @@ static clq_tensor whole(const struct operand *operand, clq_buffer *buffer)
 
 /* ------------------------------------------------------------------------------------------------ running */
 
-enum { OPERANDS = 5 };
-enum operation { MINMAX, RANGE, CHOOSE, QUANTIZE, DEQUANTIZE, CONVERT, COMPARE, OPERATIONS };
-static const char *const names[] = {"minmax", "qparams_from_range", "choose_qparams", "quantize", "dequantize", "convert", "error_stats"};
+enum { OPERANDS = 8 };
+enum operation { MINMAX, RANGE, CHOOSE, QUANTIZE, DEQUANTIZE, CONVERT, COMPARE, DYNAMIC, REQUANTIZE, FAKE, BACKWARD, BACKWARD_MASK, LEARNABLE, OBSERVE, OPERATIONS };
+static const char *const names[OPERATIONS] = {"minmax", "qparams_from_range", "choose_qparams", "quantize", "dequantize", "convert", "error_stats",
+                                              "dynamic_quantize", "requantize", "fake_quantize", "backward", "backward by mask", "backward_learnable",
+                                              "observe_fake_quantize"};
 
 struct call {
     enum operation operation;
@@ -105,6 +107,7 @@ static clq_status perform(clq_context *context, struct call *call, const clq_ten
 {
     const clq_tensor *const counts = t[4].dtype != CLQ_DTYPE_NONE ? &t[4] : NULL;
     const clq_qparams first = {call->scheme, t[0], t[1]}, second = {call->scheme, t[1], t[2]}, third = {call->scheme, t[2], t[3]};
+    const clq_qparams target = {{.dtype = t[5].dtype}, t[3], t[4]}, observed = {call->scheme, t[5], t[6]};
     switch (call->operation) {
     case MINMAX: return clq_minmax(context, &t[0], &call->scheme, &t[1], &t[2], counts);
     case RANGE: return clq_qparams_from_range(context, &t[0], &t[1], &third);
@@ -112,6 +115,14 @@ static clq_status perform(clq_context *context, struct call *call, const clq_ten
     case QUANTIZE: return clq_quantize(context, &t[2], &first, &t[3], counts);
     case DEQUANTIZE: return clq_dequantize(context, &t[2], &first, &t[3]);
     case CONVERT: return clq_convert(context, &t[0], &t[1]);
+    case DYNAMIC: return clq_dynamic_quantize(context, &t[0], &second, &t[3], counts);
+    case REQUANTIZE: return clq_requantize(context, &t[2], &first, &target, &t[5]);
+    case FAKE: return clq_fake_quantize(context, &t[2], &first, &t[3], &t[5], counts);
+    case BACKWARD: return clq_fake_quantize_backward(context, &t[3], &t[2], &first, NULL, &t[4]);
+    case BACKWARD_MASK: return clq_fake_quantize_backward(context, &t[1], NULL, NULL, &t[0], &t[2]);
+    case LEARNABLE:
+        return clq_fake_quantize_backward_learnable(context, &t[3], &t[2], &first, 0.5f, &t[4], &t[5], t[6].dtype != CLQ_DTYPE_NONE ? &t[6] : NULL);
+    case OBSERVE: return clq_observe_fake_quantize(context, &t[0], 0.25f, &t[1], &t[2], &observed, &t[3], &t[7], counts);
     default: return clq_compute_error_stats(context, &t[2], &t[3], &first, &call->stats);
     }
 }
@@ -153,12 +164,30 @@ static bool is_same(const clq_error_stats *a, const clq_error_stats *b)
            is_near(a->sum_squared_x, b->sum_squared_x) && is_near(a->sum_squared_y, b->sum_squared_y);
 }
 
+static void restore(struct call *call)
+{
+    for (int i = call->outputs_from; i < OPERANDS; i++)
+        if (call->operand[i]) memcpy(call->operand[i]->view.data, call->operand[i]->copy, size_of(call->operand[i]));
+}
+
+/* Sums of gradients may differ in their rounding. */
+static bool is_same_output(const struct call *call, int i, const void *expected)
+{
+    const struct operand *operand = call->operand[i];
+    const float *a = expected, *b = operand->view.data;
+    if (call->operation != LEARNABLE || i == 4) return memcmp(a, b, size_of(operand)) == 0;
+    for (int64_t k = 0; k < operand->elements; k++)
+        if (!(a[k] == b[k] || (isnan(a[k]) && isnan(b[k])) || fabsf(a[k] - b[k]) <= 1e-5f * fmaxf(fabsf(a[k]), 100))) return false;
+    return true;
+}
+
 /* On the CPU, whose results stay, and on the device in both memories. */
 static void check(struct call *call)
 {
     void *results[OPERANDS] = {NULL};
     clq_error_stats stats;
     call->stats = (clq_error_stats){0};
+    restore(call);
     run(cpu, call, false);
     stats = call->stats;
     for (int i = call->outputs_from; i < OPERANDS; i++) {
@@ -169,11 +198,10 @@ static void check(struct call *call)
     }
     for (int in_buffers = 0; in_buffers < 2; in_buffers++) {
         bool same = true;
-        for (int i = call->outputs_from; i < OPERANDS; i++)
-            if (call->operand[i]) memcpy(call->operand[i]->view.data, call->operand[i]->copy, size_of(call->operand[i]));
+        restore(call);
         run(device, call, in_buffers != 0);
         for (int i = call->outputs_from; i < OPERANDS; i++)
-            same = same && (!call->operand[i] || memcmp(results[i], call->operand[i]->view.data, size_of(call->operand[i])) == 0);
+            same = same && (!call->operand[i] || is_same_output(call, i, results[i]));
         same = same && is_same(&stats, &call->stats);
         cases++;
         if (same) continue;
@@ -215,7 +243,14 @@ static void all_operations(clq_dtype x_dtype, clq_dtype q_dtype, int32_t rank, c
     ok(cpu, clq_scheme_shape(cpu, scheme, &x.view, &param_rank, param_shape), "clq_scheme_shape");
     struct operand lo = make(CLQ_F32, param_rank, param_shape, CONTIGUOUS), hi = make(CLQ_F32, param_rank, param_shape, CONTIGUOUS);
     struct operand scale = make(CLQ_F32, param_rank, param_shape, CONTIGUOUS), zero = make(CLQ_S32, param_rank, param_shape, CONTIGUOUS);
+    const int64_t mask_shape[] = {(y.elements + 7) / 8};
+    struct operand mask = make(CLQ_U8, 1, mask_shape, CONTIGUOUS), dy = make(x_dtype, rank, shape, CONTIGUOUS), eight = make(CLQ_U8, rank, shape, q_layout);
+    struct operand dscale = make(CLQ_F32, param_rank, param_shape, CONTIGUOUS), dzero = make(CLQ_F32, param_rank, param_shape, CONTIGUOUS);
+    struct operand target_scale = make(CLQ_F32, 0, NULL, CONTIGUOUS), target_zero = make(CLQ_S32, 0, NULL, CONTIGUOUS);
     fill(&x);
+    fill(&dy);
+    *(float *)target_scale.view.data = 0.0625f;
+    *(int32_t *)target_zero.view.data = 100;
     check(&(struct call){MINMAX, *scheme, {&x, &lo, &hi, NULL, &counts}, 1, {0}});
     check(&(struct call){RANGE, *scheme, {&lo, &hi, &scale, &zero, NULL}, 2, {0}});
     check(&(struct call){CHOOSE, *scheme, {&x, &scale, &zero, NULL, NULL}, 1, {0}});
@@ -224,7 +259,24 @@ static void all_operations(clq_dtype x_dtype, clq_dtype q_dtype, int32_t rank, c
     check(&(struct call){COMPARE, *scheme, {&scale, &zero, &x, &q, NULL}, OPERANDS, {0}});
     check(&(struct call){CONVERT, *scheme, {&x, &y, NULL, NULL, NULL}, 1, {0}});
     check(&(struct call){CONVERT, *scheme, {&q, &copy, NULL, NULL, NULL}, 1, {0}});
-    struct operand *const all[] = {&x, &q, &y, &copy, &back, &counts, &lo, &hi, &scale, &zero};
+    check(&(struct call){DYNAMIC, *scheme, {&x, &scale, &zero, &q, &counts}, 1, {0}});
+    if (clq_dtype_bits(q_dtype) <= 8) check(&(struct call){REQUANTIZE, *scheme, {&scale, &zero, &q, &target_scale, &target_zero, &eight}, 5, {0}});
+    /* q's dtype is only a range here: a pair that differs in it alone, and many elements, show nothing new. */
+    if (q_dtype != CLQ_S4 && y.elements <= 1300) {
+        for (int64_t i = 0; i < scale.elements; i++)
+            ((float *)scale.view.data)[i] *= 0.5f; /* so that some are outside */
+        check(&(struct call){FAKE, *scheme, {&scale, &zero, &x, &back, &counts, &mask}, 3, {0}});
+        check(&(struct call){BACKWARD_MASK, *scheme, {&mask, &dy, &back}, 2, {0}});
+        check(&(struct call){BACKWARD, *scheme, {&scale, &zero, &x, &dy, &back}, 4, {0}});
+        check(&(struct call){LEARNABLE, *scheme, {&scale, &zero, &x, &dy, &back, &dscale, scheme->symmetry == CLQ_ASYMMETRIC ? &dzero : NULL}, 4, {0}});
+        for (int64_t i = 0; i < lo.elements; i++) { /* averages, every third empty */
+            ((float *)lo.copy)[i] = i % 3 == 0 ? INFINITY : -2.0f;
+            ((float *)hi.copy)[i] = i % 3 == 0 ? -INFINITY : 1.0f;
+        }
+        check(&(struct call){OBSERVE, *scheme, {&x, &lo, &hi, &back, &counts, &scale, &zero, &mask}, 1, {0}});
+    }
+    struct operand *const all[] = {&x,    &q,    &y,  &copy,  &back,   &counts, &lo,           &hi,         &scale,
+                                   &zero, &mask, &dy, &eight, &dscale, &dzero,  &target_scale, &target_zero};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         drop(all[i]);
 }

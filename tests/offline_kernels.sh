@@ -5,7 +5,7 @@
 #   tests/offline_kernels.sh [--all] [KERNELS]      the folder; else that of this tree
 #
 # Fails on an error, a spill and a stack frame (an array that registers cannot hold). For sm_80, sm_90, gfx1030 and gfx90a: all programs of f32, of
-# f16 and bf16 those with s8, u4 and s16, error_stats with f64 where both are built; between f32 and s8 further AMD processors. --all: all dtype
+# f16 and bf16 those with s8, u4 and s16, error_stats and learnable with f64 where both are built; between f32 and s8 further AMD processors. --all: all dtype
 # pairs, with and without f64, for all processors; three times as long. 77 without clang or libclc. The last lines are the most registers of
 # each kernel, and totals. CLANG, LIBCLC, PTXAS: other tools.
 set -u
@@ -111,6 +111,17 @@ pairs()
     minmax) for float in 1 2 3; do echo "$1 $float 1"; done ;;
     convert) for float in "1 2" "1 3" "2 1" "2 3" "3 1" "3 2" "4 1" "4 2" "4 3" "6 6" "8 8" "10 10" "11 11" "12 12"; do echo "$1 $float"; done ;;
     qparams) echo "$1 1 1" ;;
+    fake_quantize | backward) for float in 1 2 3; do echo "$1 $float 0"; done ;;
+    learnable)
+        for float in 1 2 3; do
+            echo "$1 $float 0 f64"
+            [ -z "$all" ] && [ $float != 1 ] || echo "$1 $float 0"
+        done
+        ;;
+    requantize) for int in 5 6 7 8 11; do
+        echo "$1 $int 5"
+        [ -z "$all" ] || echo "$1 $int 6"
+    done ;;
     *)
         echo "offline_kernels: $1.cl: its dtypes are not known here" >&2
         return 1

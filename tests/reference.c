@@ -5,6 +5,7 @@
 #include "reference.h"
 #include <assert.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- numbers */
@@ -350,6 +351,29 @@ static uint32_t scale_of(struct ref_number value, int64_t halves, bool power_of_
     return (uint32_t)ref_encode(CLQ_F32, scale);
 }
 
+uint32_t ref_multiplier(uint32_t source_scale, uint32_t target_scale)
+{
+    const uint32_t least = 0x1f800000u, most = 0x5f800000u, m = ref_divide(source_scale, target_scale); /* 2^-64, 2^64 */
+    return m < least ? least : m > most ? most : m;
+}
+
+uint32_t ref_moving_average(uint32_t average, uint32_t next, uint32_t c)
+{
+    struct ref_number step, factor, sum;
+    uint32_t difference;
+
+    difference = flush_zero(ref_subtract(next, average));
+    if ((difference & 0x7fffffffu) == 0x7f800000u) difference--; /* the largest float */
+    (void)ref_decode(CLQ_F32, difference, &step);
+    (void)ref_decode(CLQ_F32, c, &factor);
+    step.mantissa *= factor.mantissa;
+    step.exponent += factor.exponent;
+    step = round_digits(step);
+    if (bit_length(step.mantissa) + step.exponent <= -126) step.mantissa = 0;
+    (void)ref_decode(CLQ_F32, average, &sum);
+    return flush_zero((uint32_t)ref_encode(CLQ_F32, add(sum, step)));
+}
+
 bool ref_from_range(uint32_t lo, uint32_t hi, const clq_scheme *scheme, uint32_t *scale, int32_t *zero_point)
 {
     struct ref_scheme r;
@@ -627,7 +651,87 @@ void ref_convert(const clq_tensor *src, const clq_tensor *dst)
     } while (ref_next(src->rank, src->shape, index));
 }
 
-/* ---- error statistics */
+/* ---- requantize */
+
+void ref_requantize(const clq_tensor *x, const clq_qparams *x_params, const clq_qparams *y_params, const clq_tensor *y)
+{
+    int64_t index[CLQ_MAX_RANK] = {0}, zx, zy;
+    struct ref_scheme source, target;
+
+    if (ref_elements(x->rank, x->shape) == 0) return;
+    ref_scheme_resolve(&x_params->scheme, &source);
+    ref_scheme_resolve(&y_params->scheme, &target);
+    do {
+        uint32_t sx, sy;
+        int64_t steps;
+        ref_params_at(x_params, &source, x->rank, index, &sx, &zx);
+        ref_params_at(y_params, &target, x->rank, index, &sy, &zy);
+        /* x - zx as a scale of 1 makes it a float: rounded once. */
+        steps = ref_round(ref_multiply(ref_dequantize_bits((int64_t)ref_get(x, index), 0x3f800000u, zx), ref_multiplier(sx, sy)));
+        if (steps < target.lowest - zy) steps = target.lowest - zy;
+        if (steps > target.highest - zy) steps = target.highest - zy;
+        ref_set(y, index, (uint64_t)(steps + zy));
+    } while (ref_next(x->rank, x->shape, index));
+}
+
+/* ---- fake-quantize and its gradients */
+
+/* The class of an element of x, and what it is quantized to. */
+static enum ref_kind kind_at(const clq_tensor *x, const clq_qparams *params, const struct ref_scheme *resolved, const int64_t *index, int32_t *q,
+                             uint32_t *s, int64_t *z)
+{
+    enum ref_kind kind;
+    ref_params_at(params, resolved, x->rank, index, s, z);
+    *q = ref_quantize_bits(get_f32(x, index), *s, params->scheme.quotient == CLQ_RECIPROCAL, *z, resolved->lowest, resolved->highest, &kind);
+    return kind;
+}
+
+/* One bit of a contiguous mask; its byte begins with zeros. */
+static void set_bit(const clq_tensor *mask, int64_t i, bool value)
+{
+    unsigned char *const byte = (unsigned char *)mask->data + mask->offset + i / 8;
+    if (i % 8 == 0) *byte = 0;
+    *byte = (unsigned char)(*byte | (unsigned)value << i % 8);
+}
+
+void ref_fake_quantize(const clq_tensor *x, const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask, int64_t *counts)
+{
+    int64_t index[CLQ_MAX_RANK] = {0}, kinds[4] = {0}, i = 0, z;
+    struct ref_scheme resolved;
+    uint32_t s;
+    int32_t q;
+
+    ref_scheme_resolve(&params->scheme, &resolved);
+    if (ref_elements(x->rank, x->shape) > 0) {
+        do {
+            const enum ref_kind kind = kind_at(x, params, &resolved, index, &q, &s, &z);
+            kinds[kind]++;
+            ref_set(y, index, ref_cast(CLQ_F32, y->dtype, ref_dequantize_bits(q, s, z)));
+            if (mask != NULL) set_bit(mask, i++, kind == REF_INSIDE);
+        } while (ref_next(x->rank, x->shape, index));
+    }
+    if (counts == NULL) return;
+    counts[0] = kinds[REF_KIND_NAN];
+    counts[1] = kinds[REF_KIND_INFINITE];
+    counts[2] = kinds[REF_CLIPPED];
+}
+
+void ref_backward(const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params, const clq_tensor *mask, const clq_tensor *dx)
+{
+    int64_t index[CLQ_MAX_RANK] = {0}, i = 0, z;
+    struct ref_scheme resolved = {0};
+    uint32_t s;
+    int32_t q;
+
+    if (ref_elements(dy->rank, dy->shape) == 0) return;
+    if (mask == NULL) ref_scheme_resolve(&params->scheme, &resolved);
+    do {
+        const bool inside = mask != NULL ? ((unsigned char *)mask->data)[mask->offset + i / 8] >> i % 8 & 1
+                                         : kind_at(x, params, &resolved, index, &q, &s, &z) == REF_INSIDE;
+        ref_set(dx, index, inside ? ref_get(dy, index) : 0);
+        i++;
+    } while (ref_next(dy->rank, dy->shape, index));
+}
 
 /* The value of a finite f32. */
 static long double value_of(uint32_t bits)
@@ -639,6 +743,70 @@ static long double value_of(uint32_t bits)
     magnitude = ldexpl((long double)number.mantissa, number.exponent);
     return number.negative ? -magnitude : magnitude;
 }
+
+static void add_term(struct ref_sum *sum, long double term)
+{
+    sum->sum += term;
+    sum->magnitude += fabsl(term);
+}
+
+void ref_learnable_sums(const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params, struct ref_sum *dscale, struct ref_sum *dzero_point)
+{
+    int64_t index[CLQ_MAX_RANK] = {0}, param[CLQ_MAX_RANK], z;
+    const clq_tensor *const scale = &params->scale;
+    const bool reciprocal = params->scheme.quotient == CLQ_RECIPROCAL;
+    struct ref_scheme resolved;
+    uint32_t s;
+    int32_t q;
+
+    memset(dscale, 0, (size_t)ref_elements(scale->rank, scale->shape) * sizeof *dscale);
+    memset(dzero_point, 0, (size_t)ref_elements(scale->rank, scale->shape) * sizeof *dzero_point);
+    if (ref_elements(x->rank, x->shape) == 0) return;
+    ref_scheme_resolve(&params->scheme, &resolved);
+    do {
+        const enum ref_kind kind = kind_at(x, params, &resolved, index, &q, &s, &z);
+        const long double gradient = value_of(get_f32(dy, index)), steps = (long double)(q - z);
+        int64_t k = 0;
+        if (kind == REF_KIND_NAN) continue;
+        param_index(&params->scheme, x->rank, index, param);
+        for (int32_t i = 0; i < scale->rank; i++)
+            k = k * scale->shape[i] + param[i];
+        if (kind == REF_INSIDE) {
+            add_term(&dscale[k], gradient * (steps - value_of(ref_quotient(get_f32(x, index), s, reciprocal))));
+        } else {
+            add_term(&dscale[k], gradient * steps);
+            add_term(&dzero_point[k], -gradient * value_of(s));
+        }
+    } while (ref_next(x->rank, x->shape, index));
+}
+
+void ref_observe(const clq_tensor *x, const clq_scheme *scheme, uint32_t averaging, const clq_tensor *lo, const clq_tensor *hi)
+{
+    const int64_t n = ref_elements(lo->rank, lo->shape);
+    int64_t index[CLQ_MAX_RANK] = {0};
+    clq_tensor least, most;
+    uint32_t *ranges;
+
+    if (n == 0) return;
+    ranges = calloc(2 * (size_t)n, sizeof *ranges);
+    assert(ranges != NULL);
+    least = clq_tensor_host(CLQ_F32, ranges, lo->rank, lo->shape);
+    most = clq_tensor_host(CLQ_F32, ranges + n, lo->rank, lo->shape);
+    ref_minmax(x, scheme, &least, &most, NULL);
+    do {
+        uint32_t low = (uint32_t)ref_get(&least, index), high = (uint32_t)ref_get(&most, index);
+        const uint32_t before_low = flush_zero((uint32_t)ref_get(lo, index)), before_high = flush_zero((uint32_t)ref_get(hi, index));
+        if (rank_of(before_low) <= rank_of(before_high)) {
+            low = ref_moving_average(before_low, low, averaging);
+            high = ref_moving_average(before_high, high, averaging);
+        }
+        ref_set(lo, index, low);
+        ref_set(hi, index, rank_of(high) < rank_of(low) ? low : high); /* rounding may have crossed them */
+    } while (ref_next(lo->rank, lo->shape, index));
+    free(ranges);
+}
+
+/* ---- error statistics */
 
 void ref_error_stats(const clq_tensor *x, const clq_tensor *q, const clq_qparams *params, struct ref_stats *stats)
 {

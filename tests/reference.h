@@ -63,6 +63,12 @@ int32_t ref_quantize_bits(uint32_t x, uint32_t s, bool reciprocal, int64_t z, in
                           enum ref_kind *kind);
 uint32_t ref_dequantize_bits(int64_t q, uint32_t s, int64_t z);
 
+/* What x - zx is multiplied by to be requantized. */
+uint32_t ref_multiplier(uint32_t source_scale, uint32_t target_scale);
+
+/* An end of a moving average after another one, by the constant c. Both are finite and no denormals. */
+uint32_t ref_moving_average(uint32_t average, uint32_t next, uint32_t c);
+
 /* Returns false if the range is refused. */
 bool ref_from_range(uint32_t lo, uint32_t hi, const clq_scheme *scheme, uint32_t *scale, int32_t *zero_point);
 
@@ -90,6 +96,24 @@ void ref_dequantize(const clq_tensor *q, const clq_qparams *params, const clq_te
 void ref_minmax(const clq_tensor *x, const clq_scheme *scheme, const clq_tensor *lo, const clq_tensor *hi, int64_t *counts);
 void ref_qparams_from_range(const clq_tensor *lo, const clq_tensor *hi, const clq_qparams *params);
 void ref_convert(const clq_tensor *src, const clq_tensor *dst);
+void ref_requantize(const clq_tensor *x, const clq_qparams *x_params, const clq_qparams *y_params, const clq_tensor *y);
+
+/* `mask` may be NULL. */
+void ref_fake_quantize(const clq_tensor *x, const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask, int64_t *counts);
+
+/* By the mask, or by x and params if it is NULL. */
+void ref_backward(const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params, const clq_tensor *mask, const clq_tensor *dx);
+
+/* A sum in long double, one term after another, and that of the terms' magnitudes. */
+struct ref_sum {
+    long double sum, magnitude;
+};
+
+/* The terms of dscale and dzero_point before their common factor; one entry for each parameter, in row-major order. */
+void ref_learnable_sums(const clq_tensor *dy, const clq_tensor *x, const clq_qparams *params, struct ref_sum *dscale, struct ref_sum *dzero_point);
+
+/* lo and hi, which hold an average, with the ranges of x in it. */
+void ref_observe(const clq_tensor *x, const clq_scheme *scheme, uint32_t averaging, const clq_tensor *lo, const clq_tensor *hi);
 
 /* Sums in long double, one after another. */
 struct ref_stats {

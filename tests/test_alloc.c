@@ -16,14 +16,15 @@ enum { ROWS = 40, COLS = 70, GROUP = 8, GROUPS = (COLS + GROUP - 1) / GROUP };
 /* Operands that need as much memory of the library's own as any: strided parameters, which it copies, and strided tensors. */
 struct bench {
     clq_context *context;
-    struct test_tensor x, q, y, lo, hi, scale, zero_point, counts;
-    clq_qparams params;
+    struct test_tensor x, q, y, lo, hi, scale, zero_point, counts, requantized, dx, mask, dscale, dzero_point;
+    clq_qparams params, target;
+    float target_scale;
     clq_error_stats stats;
 };
 
 static void make_bench(struct bench *b, struct test_random *random, int64_t rows)
 {
-    const int64_t shape[2] = {rows, COLS}, param_shape[2] = {rows, GROUPS}, three = 3;
+    const int64_t shape[2] = {rows, COLS}, param_shape[2] = {rows, GROUPS}, three = 3, mask_bytes = (rows * COLS + 7) / 8;
     int64_t index[2] = {0, 0};
 
     test_tensor_make(&b->x, random, 0, CLQ_F32, 2, shape, TEST_TRANSPOSED);
@@ -34,8 +35,14 @@ static void make_bench(struct bench *b, struct test_random *random, int64_t rows
     test_tensor_make(&b->scale, random, 5, CLQ_F32, 2, param_shape, TEST_STEPPED);
     test_tensor_make(&b->zero_point, random, 6, CLQ_S32, 2, param_shape, TEST_STEPPED);
     test_tensor_make(&b->counts, random, 7, CLQ_S64, 1, &three, TEST_CONTIGUOUS);
+    test_tensor_make(&b->requantized, random, 10, CLQ_U8, 2, shape, TEST_STEPPED);
+    test_tensor_make(&b->dx, random, 11, CLQ_F32, 2, shape, TEST_REVERSED);
+    test_tensor_make(&b->mask, random, 12, CLQ_U8, 1, &mask_bytes, TEST_CONTIGUOUS);
+    test_tensor_make(&b->dscale, random, 13, CLQ_F32, 2, param_shape, TEST_STEPPED);
+    test_tensor_make(&b->dzero_point, random, 14, CLQ_F32, 2, param_shape, TEST_STEPPED);
     do {
-        ref_set(&b->x.view, index, test_random_value(random, 0x3e800000, 0, -128, 127));
+        const uint32_t value = test_random_value(random, 0x3e800000, 0, -128, 127);
+        ref_set(&b->x.view, index, (value & 0x7fffffff) < 0x60000000 ? value : 0x3f800000); /* a gradient too, of a finite sum */
     } while (ref_next(2, shape, index));
     memset(index, 0, sizeof index);
     do {
@@ -52,11 +59,14 @@ static void make_bench(struct bench *b, struct test_random *random, int64_t rows
     b->params = (clq_qparams){.scheme = {.dtype = CLQ_S8, .granularity = CLQ_PER_GROUP, .axis = 1, .group_size = GROUP},
                               .scale = b->scale.view,
                               .zero_point = b->zero_point.view};
+    b->target_scale = 0.75f;
+    b->target = (clq_qparams){.scheme = {.dtype = CLQ_U8}, .scale = clq_tensor_host(CLQ_F32, &b->target_scale, 0, NULL)};
 }
 
 static void for_each_tensor(struct bench *b, void (*action)(struct test_tensor *tensor))
 {
-    struct test_tensor *const tensors[] = {&b->x, &b->q, &b->y, &b->lo, &b->hi, &b->scale, &b->zero_point, &b->counts};
+    struct test_tensor *const tensors[] = {&b->x, &b->q, &b->y, &b->lo, &b->hi, &b->scale, &b->zero_point, &b->counts,
+                                           &b->requantized, &b->dx, &b->mask, &b->dscale, &b->dzero_point};
     for (size_t i = 0; i < TEST_COUNT_OF(tensors); i++)
         action(tensors[i]);
 }
@@ -71,6 +81,11 @@ static void compare_all(const struct bench *b)
     test_tensor_compare(&b->scale, "scale");
     test_tensor_compare(&b->zero_point, "zero_point");
     test_tensor_compare(&b->counts, "counts");
+    test_tensor_compare(&b->requantized, "requantized");
+    test_tensor_compare(&b->dx, "dx");
+    test_tensor_compare(&b->mask, "mask");
+    test_tensor_compare(&b->dscale, "dscale");
+    test_tensor_compare(&b->dzero_point, "dzero_point");
 }
 
 /* ---- operations, and what they must write */
@@ -170,6 +185,106 @@ static void expect_convert(struct bench *b)
     ref_convert(&b->x.view, &b->y.expected);
 }
 
+static clq_status dynamic_quantize(struct bench *b)
+{
+    return clq_dynamic_quantize(b->context, &b->x.view, &b->params, &b->q.view, &b->counts.view);
+}
+
+static clq_qparams expected_params(const struct bench *b)
+{
+    clq_qparams expected = b->params;
+    expected.scale.data = b->scale.expected.data;
+    expected.zero_point.data = b->zero_point.expected.data;
+    return expected;
+}
+
+static void expect_dynamic(struct bench *b)
+{
+    const clq_qparams expected = expected_params(b);
+    int64_t counts[3];
+    expect_choose(b);
+    ref_quantize(&b->x.view, &expected, &b->q.expected, counts);
+    expect_counts(b, counts);
+}
+
+static clq_status requantize(struct bench *b)
+{
+    return clq_requantize(b->context, &b->q.view, &b->params, &b->target, &b->requantized.view);
+}
+
+static void expect_requantize(struct bench *b)
+{
+    ref_requantize(&b->q.view, &b->params, &b->target, &b->requantized.expected);
+}
+
+static clq_status fake_quantize(struct bench *b)
+{
+    return clq_fake_quantize(b->context, &b->x.view, &b->params, &b->dx.view, &b->mask.view, &b->counts.view);
+}
+
+static void expect_fake_quantize(struct bench *b)
+{
+    int64_t counts[3];
+    ref_fake_quantize(&b->x.view, &b->params, &b->dx.expected, &b->mask.expected, counts);
+    expect_counts(b, counts);
+}
+
+/* x is its own gradient. */
+static clq_status backward(struct bench *b)
+{
+    return clq_fake_quantize_backward(b->context, &b->x.view, &b->x.view, &b->params, NULL, &b->dx.view);
+}
+
+static void expect_backward(struct bench *b)
+{
+    ref_backward(&b->x.view, &b->x.view, &b->params, NULL, &b->dx.expected);
+}
+
+static clq_status backward_learnable(struct bench *b)
+{
+    return clq_fake_quantize_backward_learnable(b->context, &b->x.view, &b->x.view, &b->params, 1.0f, &b->dx.view, &b->dscale.view, &b->dzero_point.view);
+}
+
+/* What is near enough to the sum is what must stay. */
+static void expect_sums(struct test_tensor *got, const struct ref_sum *sums)
+{
+    int64_t index[2] = {0, 0}, i = 0;
+    do {
+        const uint64_t bits = ref_get(&got->view, index);
+        const long double error = test_float((uint32_t)bits) - sums[i].sum, bound = 1e-6L * sums[i].magnitude;
+        TEST_CHECK(error <= bound && error >= -bound, "sum %" PRId64 ": got %a, expected %La", i, test_float((uint32_t)bits), sums[i].sum);
+        ref_set(&got->expected, index, bits);
+        i++;
+    } while (ref_next(2, got->view.shape, index));
+}
+
+static void expect_learnable(struct bench *b)
+{
+    const size_t n = (size_t)ref_elements(2, b->dscale.view.shape);
+    struct ref_sum *const sums = calloc(2 * n, sizeof *sums);
+    TEST_CHECK(sums != NULL, "no memory for the test");
+    expect_backward(b);
+    ref_learnable_sums(&b->x.view, &b->x.view, &b->params, sums, sums + n);
+    expect_sums(&b->dscale, sums);
+    expect_sums(&b->dzero_point, sums + n);
+    free(sums);
+}
+
+static clq_status observe(struct bench *b)
+{
+    return clq_observe_fake_quantize(b->context, &b->x.view, 0.5f, &b->lo.view, &b->hi.view, &b->params, &b->dx.view, &b->mask.view, &b->counts.view);
+}
+
+static void expect_observe(struct bench *b)
+{
+    const clq_qparams expected = expected_params(b);
+    int64_t counts[3];
+    ref_observe(&b->x.view, &b->params.scheme, test_bits(0.5f), &b->lo.expected, &b->hi.expected);
+    ref_qparams_from_range(&b->lo.expected, &b->hi.expected, &expected);
+    ref_fake_quantize(&b->x.view, &expected, &b->dx.expected, &b->mask.expected, counts);
+    expect_counts(b, counts);
+}
+
 static void expect_nothing(struct bench *b)
 {
     (void)b;
@@ -188,6 +303,12 @@ static const struct {
     {"qparams_check", check, expect_nothing},
     {"compute_error_stats", error_stats, expect_nothing},
     {"convert", convert, expect_convert},
+    {"dynamic_quantize", dynamic_quantize, expect_dynamic},
+    {"requantize", requantize, expect_requantize},
+    {"fake_quantize", fake_quantize, expect_fake_quantize},
+    {"fake_quantize_backward", backward, expect_backward},
+    {"fake_quantize_backward_learnable", backward_learnable, expect_learnable},
+    {"observe_fake_quantize", observe, expect_observe},
 };
 
 static void reset(struct test_tensor *tensor)

@@ -14,7 +14,8 @@ struct item {
     int64_t shape[2];
     float *x, *y;
     int8_t *q;
-    float scale, lo, hi, new_scale;
+    uint8_t *mask, *requantized;
+    float scale, lo, hi, new_scale, dscale, dzero_point;
     int32_t zero_point, new_zero_point;
     int64_t counts[3];
     clq_error_stats stats;
@@ -39,7 +40,9 @@ static struct item *make_items(int64_t largest)
         item->x = calloc((size_t)elements(item) + 1, sizeof *item->x);
         item->y = calloc((size_t)elements(item) + 1, sizeof *item->y);
         item->q = calloc((size_t)elements(item) + 1, sizeof *item->q);
-        TEST_CHECK(item->x != NULL && item->y != NULL && item->q != NULL, "no memory for the test");
+        item->mask = calloc((size_t)elements(item) / 8 + 1, sizeof *item->mask);
+        item->requantized = calloc((size_t)elements(item) + 1, sizeof *item->requantized);
+        TEST_CHECK(item->x != NULL && item->y != NULL && item->q != NULL && item->mask != NULL && item->requantized != NULL, "no memory for the test");
         item->scale = 0.25f + (float)i / 64;
         item->zero_point = i % 100 - 50;
         for (int64_t k = 0; k < elements(item); k++)
@@ -54,6 +57,8 @@ static void free_items(struct item *items)
         free(items[i].x);
         free(items[i].y);
         free(items[i].q);
+        free(items[i].mask);
+        free(items[i].requantized);
     }
     free(items);
 }
@@ -64,14 +69,17 @@ static void clear_results(struct item *items)
         struct item *const item = &items[i];
         memset(item->y, 0x5a, (size_t)elements(item) * sizeof *item->y);
         memset(item->q, 0x5a, (size_t)elements(item));
+        memset(item->mask, 0x5a, (size_t)elements(item) / 8 + 1);
+        memset(item->requantized, 0x5a, (size_t)elements(item));
         memset(item->counts, 0x5a, sizeof item->counts);
-        item->lo = item->hi = item->new_scale = -7.0f;
+        item->lo = item->hi = item->new_scale = item->dscale = item->dzero_point = -7.0f;
         item->new_zero_point = -7;
         memset(&item->stats, 0x5a, sizeof item->stats);
     }
 }
 
-enum operation { CONVERT, QUANTIZE, MINMAX, CHOOSE, DEQUANTIZE, STATS, OPERATIONS };
+/* Those before STATS write no statistics, and may be mixed in one batch. */
+enum operation { CONVERT, QUANTIZE, MINMAX, CHOOSE, DEQUANTIZE, DYNAMIC, REQUANTIZE, FAKE, BACKWARD, LEARNABLE, OBSERVE, STATS, OPERATIONS };
 
 /* Views and structs are gone when the call returns. */
 static clq_status run(clq_context *context, struct item *item, enum operation operation)
@@ -87,6 +95,11 @@ static clq_status run(clq_context *context, struct item *item, enum operation op
     clq_qparams chosen = {.scheme = scheme,
                           .scale = clq_tensor_host(CLQ_F32, &item->new_scale, 0, NULL),
                           .zero_point = clq_tensor_host(CLQ_S32, &item->new_zero_point, 0, NULL)};
+    const int64_t mask_bytes = (elements(item) + 7) / 8;
+    clq_tensor mask = clq_tensor_host(CLQ_U8, item->mask, 1, &mask_bytes), requantized = clq_tensor_host(CLQ_U8, item->requantized, 2, item->shape);
+    clq_tensor dscale = clq_tensor_host(CLQ_F32, &item->dscale, 0, NULL), dzero_point = clq_tensor_host(CLQ_F32, &item->dzero_point, 0, NULL);
+    static const float target_scale = 0.75f;
+    clq_qparams target = {.scheme = {.dtype = CLQ_U8}, .scale = clq_tensor_host(CLQ_F32, &target_scale, 0, NULL)};
     clq_status status;
     switch (operation) {
     case CONVERT: status = clq_convert(context, &x, &y); break;
@@ -94,6 +107,12 @@ static clq_status run(clq_context *context, struct item *item, enum operation op
     case MINMAX: status = clq_minmax(context, &x, &params.scheme, &lo, &hi, NULL); break;
     case CHOOSE: status = clq_choose_qparams(context, &x, &chosen); break;
     case DEQUANTIZE: status = clq_dequantize(context, &q, &params, &y); break;
+    case DYNAMIC: status = clq_dynamic_quantize(context, &x, &chosen, &q, &counts); break;
+    case REQUANTIZE: status = clq_requantize(context, &q, &params, &target, &requantized); break;
+    case FAKE: status = clq_fake_quantize(context, &x, &params, &y, &mask, &counts); break;
+    case BACKWARD: status = clq_fake_quantize_backward(context, &x, &x, &params, NULL, &y); break;
+    case LEARNABLE: status = clq_fake_quantize_backward_learnable(context, &x, &x, &params, 0.5f, &y, &dscale, &dzero_point); break;
+    case OBSERVE: status = clq_observe_fake_quantize(context, &x, 0.5f, &lo, &hi, &chosen, &y, &mask, &counts); break;
     default: status = clq_compute_error_stats(context, &x, &q, &params, &item->stats);
     }
     memset(&x, 0x5a, sizeof x);
@@ -104,7 +123,18 @@ static clq_status run(clq_context *context, struct item *item, enum operation op
     memset(&hi, 0x5a, sizeof hi);
     memset(&params, 0x5a, sizeof params);
     memset(&chosen, 0x5a, sizeof chosen);
+    memset(&mask, 0x5a, sizeof mask);
+    memset(&requantized, 0x5a, sizeof requantized);
+    memset(&dscale, 0x5a, sizeof dscale);
+    memset(&dzero_point, 0x5a, sizeof dzero_point);
+    memset(&target, 0x5a, sizeof target);
     return status;
+}
+
+/* A sum with infinities may be any NaN. */
+static bool is_same(float a, float b)
+{
+    return test_bits(a) == test_bits(b) || (a != a && b != b);
 }
 
 static void expect_same(const struct item *got, const struct item *expected)
@@ -114,6 +144,9 @@ static void expect_same(const struct item *got, const struct item *expected)
         test_note("call %d, %lld x %lld", i, (long long)a->shape[0], (long long)a->shape[1]);
         TEST_CHECK(memcmp(a->y, b->y, (size_t)elements(a) * sizeof *a->y) == 0, "y");
         TEST_CHECK(memcmp(a->q, b->q, (size_t)elements(a)) == 0, "q");
+        TEST_CHECK(memcmp(a->mask, b->mask, (size_t)elements(a) / 8 + 1) == 0, "mask");
+        TEST_CHECK(memcmp(a->requantized, b->requantized, (size_t)elements(a)) == 0, "requantized");
+        TEST_CHECK(is_same(a->dscale, b->dscale) && is_same(a->dzero_point, b->dzero_point), "gradients");
         TEST_CHECK(memcmp(a->counts, b->counts, sizeof a->counts) == 0, "counts");
         TEST_CHECK(test_bits(a->lo) == test_bits(b->lo) && test_bits(a->hi) == test_bits(b->hi), "ranges");
         TEST_CHECK(test_bits(a->new_scale) == test_bits(b->new_scale) && a->new_zero_point == b->new_zero_point, "parameters");
@@ -329,7 +362,7 @@ START_TEST(batch_without_memory)
         TEST_CHECK(clq_context_create(&options, &context) == CLQ_OK, "no context");
         TEST_OK(context, clq_batch_begin(context));
         allocator.fail_at = atomic_load(&allocator.calls) + n;
-        for (int i = 0; i < 5; i++) {
+        for (int i = 0; i < STATS; i++) {
             status = run(context, &items[i], i);
             TEST_CHECK(status == CLQ_OK || status == CLQ_ERROR_OUT_OF_MEMORY, "%s", clq_status_name(status));
             failed += status != CLQ_OK;
@@ -343,7 +376,7 @@ START_TEST(batch_without_memory)
         TEST_CHECK(test_works(context, 100, 1), "after a failed batch");
         clq_context_free(context);
         TEST_CHECK(atomic_load(&allocator.live) == 0 && !atomic_load(&allocator.misused), "%lld pieces have leaked", atomic_load(&allocator.live));
-        TEST_CHECK(status != CLQ_OK || n > 5, "only %lld allocations", n - 1);
+        TEST_CHECK(status != CLQ_OK || n > STATS, "only %lld allocations", n - 1);
     }
     free_items(items);
 }

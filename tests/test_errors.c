@@ -21,21 +21,23 @@ enum { ROWS = 4, COLS = 6 };
 
 /* All that operations read or write, to be compared as bytes. */
 struct memory {
-    float x[64], y[64], lo[16], hi[16], scale[32];
+    float x[64], y[64], dy[64], dx[64], lo[16], hi[16], scale[32], dscale[16], dzero_point[16];
     int32_t zero_point[32];
     int64_t counts[8], shape[CLQ_MAX_RANK];
     int32_t rank;
-    int8_t q[64];
+    int8_t q[64], r[64];
+    uint8_t mask[16];
     clq_error_stats stats;
 };
 
 struct bench {
     clq_context *context;
-    clq_tensor x, q, y, lo, hi, counts;
-    clq_qparams params;
+    clq_tensor x, q, y, lo, hi, counts, r, dy, dx, mask, dscale, dzero_point;
+    clq_qparams params, target;
+    float averaging, gradient_scale;
     /* What is passed; NULL where a test says so. */
-    clq_tensor *px, *pq, *py, *plo, *phi, *pcounts;
-    clq_qparams *pparams;
+    clq_tensor *px, *pq, *py, *plo, *phi, *pcounts, *pr, *pdy, *pdx, *pmask, *pdscale, *pdzero_point;
+    clq_qparams *pparams, *ptarget;
     clq_scheme *pscheme;
     clq_error_stats *pstats;
     int32_t *prank;
@@ -49,7 +51,7 @@ static struct bench b;
 /* s8, asymmetric, per channel along axis 0 of [ROWS, COLS]. */
 static void start(void)
 {
-    const int64_t shape[2] = {ROWS, COLS}, channels[1] = {ROWS}, three[1] = {3};
+    const int64_t shape[2] = {ROWS, COLS}, channels[1] = {ROWS}, three[1] = {3}, mask_bytes[1] = {ROWS * COLS / 8};
 
     memset(&b, 0, sizeof b);
     memset(&b.m, 0xa5, sizeof b.m);
@@ -70,15 +72,31 @@ static void start(void)
     b.lo = clq_tensor_host(CLQ_F32, b.m.lo, 1, channels);
     b.hi = clq_tensor_host(CLQ_F32, b.m.hi, 1, channels);
     b.counts = clq_tensor_host(CLQ_S64, b.m.counts, 1, three);
+    b.r = clq_tensor_host(CLQ_S8, b.m.r, 2, shape);
+    b.dy = clq_tensor_host(CLQ_F32, b.m.dy, 2, shape);
+    b.dx = clq_tensor_host(CLQ_F32, b.m.dx, 2, shape);
+    b.mask = clq_tensor_host(CLQ_U8, b.m.mask, 1, mask_bytes);
+    b.dscale = clq_tensor_host(CLQ_F32, b.m.dscale, 1, channels);
+    b.dzero_point = clq_tensor_host(CLQ_F32, b.m.dzero_point, 1, channels);
+    b.averaging = 0.5f;
+    b.gradient_scale = 1.0f;
     b.params.scheme = (clq_scheme){.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL};
     b.params.scale = clq_tensor_host(CLQ_F32, b.m.scale, 1, channels);
     b.params.zero_point = clq_tensor_host(CLQ_S32, b.m.zero_point, 1, channels);
+    b.target = b.params;
     b.px = &b.x;
     b.pq = &b.q;
     b.py = &b.y;
     b.plo = &b.lo;
     b.phi = &b.hi;
     b.pcounts = &b.counts;
+    b.pr = &b.r;
+    b.pdy = &b.dy;
+    b.pdx = &b.dx;
+    b.pmask = &b.mask;
+    b.pdscale = &b.dscale;
+    b.pdzero_point = &b.dzero_point;
+    b.ptarget = &b.target;
     b.pparams = &b.params;
     b.pscheme = &b.params.scheme;
     b.pstats = &b.m.stats;
@@ -132,6 +150,42 @@ static clq_status convert(void)
     return clq_convert(b.context, b.px, b.py);
 }
 
+static clq_status dynamic_quantize(void)
+{
+    return clq_dynamic_quantize(b.context, b.px, b.pparams, b.pq, b.pcounts);
+}
+
+/* q with params to r with the target's; the arguments are called x, x_params, y_params and y. */
+static clq_status requantize(void)
+{
+    return clq_requantize(b.context, b.pq, b.pparams, b.ptarget, b.pr);
+}
+
+static clq_status fake_quantize(void)
+{
+    return clq_fake_quantize(b.context, b.px, b.pparams, b.py, b.pmask, b.pcounts);
+}
+
+static clq_status fake_quantize_backward(void)
+{
+    return clq_fake_quantize_backward(b.context, b.pdy, b.px, b.pparams, NULL, b.pdx);
+}
+
+static clq_status backward_by_mask(void)
+{
+    return clq_fake_quantize_backward(b.context, b.pdy, NULL, NULL, b.pmask, b.pdx);
+}
+
+static clq_status fake_quantize_backward_learnable(void)
+{
+    return clq_fake_quantize_backward_learnable(b.context, b.pdy, b.px, b.pparams, b.gradient_scale, b.pdx, b.pdscale, b.pdzero_point);
+}
+
+static clq_status observe_fake_quantize(void)
+{
+    return clq_observe_fake_quantize(b.context, b.px, b.averaging, b.plo, b.phi, b.pparams, b.py, b.pmask, b.pcounts);
+}
+
 typedef clq_status (*operation)(void);
 
 static const struct {
@@ -147,6 +201,13 @@ static const struct {
     {"compute_error_stats", compute_error_stats},
     {"scheme_shape", scheme_shape},
     {"convert", convert},
+    {"dynamic_quantize", dynamic_quantize},
+    {"requantize", requantize},
+    {"fake_quantize", fake_quantize},
+    {"fake_quantize_backward", fake_quantize_backward},
+    {"fake_quantize_backward", backward_by_mask},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable},
+    {"observe_fake_quantize", observe_fake_quantize},
 };
 
 static void expect(const char *name, operation run, clq_status expected, const char *mentions, const char *what)
@@ -169,13 +230,15 @@ static void expect(const char *name, operation run, clq_status expected, const c
     TEST_CHECK(strchr(text, '\n') == NULL, "\"%s\" is more than a line", text);
 }
 
-/* Runs an operation on a fresh workbench `b` after the given statements. */
-#define EXPECT(run, status, mentions, ...)                                                                                       \
+/* Runs an operation on a fresh workbench `b` after the given statements; its errors name it so. */
+#define EXPECT_NAMED(name, run, status, mentions, ...)                                                                           \
     do {                                                                                                                         \
         start();                                                                                                                 \
         __VA_ARGS__;                                                                                                             \
-        expect(#run, run, status, mentions, #__VA_ARGS__);                                                                       \
+        expect(name, run, status, mentions, #__VA_ARGS__);                                                                       \
     } while (0)
+#define EXPECT(run, status, mentions, ...)   EXPECT_NAMED(#run, run, status, mentions, __VA_ARGS__)
+#define EXPECT_MASK(status, mentions, ...)   EXPECT_NAMED("fake_quantize_backward", backward_by_mask, status, mentions, __VA_ARGS__)
 
 static void set_up(void)
 {
@@ -274,6 +337,46 @@ static const struct {
     {"scheme_shape", scheme_shape, VIEW(x), POINTER(px), "x", true, false},
     {"convert", convert, VIEW(x), POINTER(px), "src", false, false},
     {"convert", convert, VIEW(y), POINTER(py), "dst", false, false},
+    {"dynamic_quantize", dynamic_quantize, VIEW(x), POINTER(px), "x", false, false},
+    {"dynamic_quantize", dynamic_quantize, VIEW(q), POINTER(pq), "q", false, false},
+    {"dynamic_quantize", dynamic_quantize, VIEW(counts), POINTER(pcounts), "counts", false, true},
+    {"dynamic_quantize", dynamic_quantize, VIEW(params.scale), NO_POINTER, "scale", false, false},
+    {"dynamic_quantize", dynamic_quantize, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
+    {"requantize", requantize, VIEW(q), POINTER(pq), "x", false, false},
+    {"requantize", requantize, VIEW(r), POINTER(pr), "y", false, false},
+    {"requantize", requantize, VIEW(params.scale), NO_POINTER, "scale", false, false},
+    {"requantize", requantize, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
+    {"requantize", requantize, VIEW(target.scale), NO_POINTER, "scale", false, false},
+    {"requantize", requantize, VIEW(target.zero_point), NO_POINTER, "zero_point", false, true},
+    {"fake_quantize", fake_quantize, VIEW(x), POINTER(px), "x", false, false},
+    {"fake_quantize", fake_quantize, VIEW(y), POINTER(py), "y", false, false},
+    {"fake_quantize", fake_quantize, VIEW(mask), POINTER(pmask), "mask", false, true},
+    {"fake_quantize", fake_quantize, VIEW(counts), POINTER(pcounts), "counts", false, true},
+    {"fake_quantize", fake_quantize, VIEW(params.scale), NO_POINTER, "scale", false, false},
+    {"fake_quantize", fake_quantize, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
+    {"fake_quantize_backward", fake_quantize_backward, VIEW(dy), POINTER(pdy), "dy", false, false},
+    {"fake_quantize_backward", fake_quantize_backward, VIEW(x), POINTER(px), "x", false, false},
+    {"fake_quantize_backward", fake_quantize_backward, VIEW(dx), POINTER(pdx), "dx", false, false},
+    {"fake_quantize_backward", fake_quantize_backward, VIEW(params.scale), NO_POINTER, "scale", false, false},
+    {"fake_quantize_backward", fake_quantize_backward, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
+    {"fake_quantize_backward", backward_by_mask, VIEW(dy), POINTER(pdy), "dy", false, false},
+    {"fake_quantize_backward", backward_by_mask, VIEW(mask), POINTER(pmask), "mask", false, false},
+    {"fake_quantize_backward", backward_by_mask, VIEW(dx), POINTER(pdx), "dx", false, false},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(dy), POINTER(pdy), "dy", false, false},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(x), POINTER(px), "x", false, false},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(dx), POINTER(pdx), "dx", false, false},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(dscale), POINTER(pdscale), "dscale", false, false},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(dzero_point), POINTER(pdzero_point), "dzero_point", false, true},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(params.scale), NO_POINTER, "scale", false, false},
+    {"fake_quantize_backward_learnable", fake_quantize_backward_learnable, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(x), POINTER(px), "x", false, false},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(y), POINTER(py), "y", false, false},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(lo), POINTER(plo), "lo", false, false},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(hi), POINTER(phi), "hi", false, false},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(mask), POINTER(pmask), "mask", false, true},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(counts), POINTER(pcounts), "counts", false, true},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(params.scale), NO_POINTER, "scale", false, false},
+    {"observe_fake_quantize", observe_fake_quantize, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
 };
 
 /* The view that a loop test is about. */
@@ -323,7 +426,7 @@ START_TEST(spoilt_view)
     if (operands[_i].run != convert) {
         SPOIL(CLQ_ERROR_DTYPE, v->dtype = CLQ_F64);
         SPOIL(CLQ_ERROR_DTYPE, v->dtype = v->dtype == CLQ_S64 ? CLQ_S32 : CLQ_S64);
-        SPOIL(CLQ_ERROR_DTYPE, v->dtype = v->dtype == CLQ_S8 ? CLQ_F32 : CLQ_U8);
+        SPOIL(CLQ_ERROR_DTYPE, v->dtype = v->dtype == CLQ_S8 || v->dtype == CLQ_U8 ? CLQ_F32 : CLQ_U8);
     }
     SPOIL(CLQ_ERROR_INVALID_ARGUMENT, v->data = NULL);
     SPOIL(CLQ_ERROR_INVALID_ARGUMENT, v->memory = CLQ_MEMORY_BUFFER; v->data = NULL);
@@ -346,8 +449,9 @@ START_TEST(shorter_view)
     if (operands[_i].run == scheme_shape) return;
     start();
     view_of(_i)->shape[0] -= 1;
-    expect(operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE,
-           strcmp(operands[_i].argument, "counts") == 0 ? "counts" : "shape[0]", operands[_i].argument);
+    const char *const argument = operands[_i].argument;
+    const bool has_own_shape = strcmp(argument, "counts") == 0 || strcmp(argument, "mask") == 0;
+    expect(operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE, has_own_shape ? argument : "shape[0]", argument);
 }
 END_TEST
 
@@ -364,6 +468,17 @@ START_TEST(null_structs)
     EXPECT(scheme_shape, CLQ_ERROR_INVALID_ARGUMENT, "scheme", b.pscheme = NULL);
     EXPECT(scheme_shape, CLQ_ERROR_INVALID_ARGUMENT, "rank", b.prank = NULL);
     EXPECT(scheme_shape, CLQ_ERROR_INVALID_ARGUMENT, "shape", b.pshape = NULL);
+    EXPECT(dynamic_quantize, CLQ_ERROR_INVALID_ARGUMENT, "params", b.pparams = NULL);
+    EXPECT(requantize, CLQ_ERROR_INVALID_ARGUMENT, "x_params", b.pparams = NULL);
+    EXPECT(requantize, CLQ_ERROR_INVALID_ARGUMENT, "y_params", b.ptarget = NULL);
+    EXPECT(fake_quantize, CLQ_ERROR_INVALID_ARGUMENT, "params", b.pparams = NULL);
+    EXPECT(fake_quantize_backward, CLQ_ERROR_INVALID_ARGUMENT, "params", b.pparams = NULL);
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_INVALID_ARGUMENT, "params", b.pparams = NULL);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_INVALID_ARGUMENT, "params", b.pparams = NULL);
+    EXPECT(dynamic_quantize, CLQ_OK, "", b.pcounts = NULL);
+    EXPECT(fake_quantize, CLQ_OK, "", b.pcounts = b.pmask = NULL);
+    EXPECT(fake_quantize_backward_learnable, CLQ_OK, "", b.pdzero_point = NULL);
+    EXPECT(observe_fake_quantize, CLQ_OK, "", b.pcounts = b.pmask = NULL);
     EXPECT(quantize, CLQ_OK, "", b.pcounts = NULL);
     EXPECT(minmax, CLQ_OK, "", b.pcounts = NULL);
     EXPECT(compute_error_stats, CLQ_OK, "", b.pparams = NULL; b.q = b.y; memcpy(b.m.y, b.m.x, sizeof b.m.y));
@@ -383,6 +498,12 @@ END_TEST
         EXPECT(qparams_check, status, mentions, __VA_ARGS__);                                                                    \
         EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);                                                              \
         EXPECT(scheme_shape, status, mentions, __VA_ARGS__);                                                                     \
+        EXPECT(dynamic_quantize, status, mentions, __VA_ARGS__);                                                                 \
+        EXPECT(requantize, status, mentions, __VA_ARGS__);                                                                       \
+        EXPECT(fake_quantize, status, mentions, __VA_ARGS__);                                                                    \
+        EXPECT(fake_quantize_backward, status, mentions, __VA_ARGS__);                                                           \
+        EXPECT(fake_quantize_backward_learnable, status, mentions, __VA_ARGS__);                                                 \
+        EXPECT(observe_fake_quantize, status, mentions, __VA_ARGS__);                                                            \
     } while (0)
 
 /* ... and a tensor along which it runs. */
@@ -395,6 +516,12 @@ END_TEST
         EXPECT(qparams_check, status, mentions, __VA_ARGS__);                                                                    \
         EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);                                                              \
         EXPECT(scheme_shape, status, mentions, __VA_ARGS__);                                                                     \
+        EXPECT(dynamic_quantize, status, mentions, __VA_ARGS__);                                                                 \
+        EXPECT(requantize, status, mentions, __VA_ARGS__);                                                                       \
+        EXPECT(fake_quantize, status, mentions, __VA_ARGS__);                                                                    \
+        EXPECT(fake_quantize_backward, status, mentions, __VA_ARGS__);                                                           \
+        EXPECT(fake_quantize_backward_learnable, status, mentions, __VA_ARGS__);                                                 \
+        EXPECT(observe_fake_quantize, status, mentions, __VA_ARGS__);                                                            \
     } while (0)
 
 START_TEST(schemes)
@@ -461,7 +588,7 @@ START_TEST(axes_and_groups)
         /* Not looked at per tensor. */
         EXPECT(scheme_shape, CLQ_OK, "", b.params.scheme.axis = wrong[i]; b.params.scheme.granularity = CLQ_PER_TENSOR);
     }
-    EXPECT_AXIS(CLQ_ERROR_SHAPE, "axis", b.x.rank = b.q.rank = b.y.rank = 0);
+    EXPECT_AXIS(CLQ_ERROR_SHAPE, "axis", b.x.rank = b.q.rank = b.y.rank = b.r.rank = b.dy.rank = b.dx.rank = 0; b.mask.shape[0] = 1);
     EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP);
     EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP; b.params.scheme.group_size = -1);
     EXPECT_SCHEME(CLQ_ERROR_SHAPE, "group_size", b.params.scheme.granularity = CLQ_PER_GROUP;
@@ -576,6 +703,10 @@ END_TEST
         EXPECT(dequantize, status, mentions, __VA_ARGS__);                                                                       \
         EXPECT(qparams_check, status, mentions, __VA_ARGS__);                                                                    \
         EXPECT(compute_error_stats, status, mentions, __VA_ARGS__);                                                              \
+        EXPECT(requantize, status, mentions, __VA_ARGS__);                                                                       \
+        EXPECT(fake_quantize, status, mentions, __VA_ARGS__);                                                                    \
+        EXPECT(fake_quantize_backward, status, mentions, __VA_ARGS__);                                                           \
+        EXPECT(fake_quantize_backward_learnable, status, mentions, __VA_ARGS__);                                                 \
     } while (0)
 
 START_TEST(scales)
@@ -612,14 +743,14 @@ START_TEST(scales)
                      b.params.scheme = (clq_scheme){.dtype = CLQ_S8, .granularity = CLQ_PER_GROUP, .axis = 1, .group_size = 4};
                      b.params.scale = clq_tensor_host(CLQ_F32, b.m.scale, 2, (const int64_t[]){ROWS, 2});
                      b.params.zero_point = b.params.scale; b.params.zero_point.dtype = CLQ_S32;
-                     b.params.zero_point.data = b.m.zero_point; b.m.scale[5] = wrong[i]);
+                     b.params.zero_point.data = b.m.zero_point; b.target = b.params; b.m.scale[5] = wrong[i]);
         EXPECT_VALUE(CLQ_ERROR_PARAMETER, "scale", b.params.scheme.granularity = CLQ_PER_TENSOR;
                      b.params.scale.rank = b.params.zero_point.rank = 0; b.m.scale[0] = wrong[i]);
     }
     for (size_t i = 0; i < TEST_COUNT_OF(right); i++)
         EXPECT_VALUE(CLQ_OK, "", b.m.scale[2] = right[i]);
     /* What the view does not reach is not looked at. */
-    EXPECT_VALUE(CLQ_OK, "", b.params.scale.strides[0] = 2; b.m.scale[3] = NAN);
+    EXPECT_VALUE(CLQ_OK, "", b.params.scale.strides[0] = 2; b.target = b.params; b.m.scale[3] = NAN);
 }
 END_TEST
 
@@ -676,7 +807,7 @@ START_TEST(zero_points)
     EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[0]", b.params.scheme.symmetry = CLQ_SYMMETRIC);
     EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[3]", b.params.scheme.symmetry = CLQ_SYMMETRIC_FULL;
                  b.m.zero_point[0] = b.m.zero_point[1] = b.m.zero_point[2] = 0);
-    EXPECT_VALUE(CLQ_OK, "", b.params.scheme.symmetry = CLQ_POWER_OF_TWO; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT_VALUE(CLQ_OK, "", b.params.scheme.symmetry = CLQ_POWER_OF_TWO; b.pdzero_point = NULL; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
     EXPECT_VALUE(CLQ_ERROR_PARAMETER, "zero_point[1]", b.params.scheme.symmetry = CLQ_SYMMETRIC;
                  b.params.scheme.dtype = b.q.dtype = CLQ_U8; b.m.zero_point[0] = 128; b.m.zero_point[1] = 127);
 }
@@ -700,6 +831,65 @@ START_TEST(ranges)
     EXPECT(choose_qparams, CLQ_ERROR_INVALID_ARGUMENT, "zero_point", memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
     EXPECT(choose_qparams, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC;
            memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+}
+END_TEST
+
+/* What is the training operations' own. */
+START_TEST(gradients_and_averages)
+{
+    const float unbounded[] = {NAN, INFINITY, -INFINITY, test_float(0x7f800001)};
+    const float wrong[] = {0.0f, -0.5f, 0x1p-65f, 1.0000001f, 2.0f, NAN, INFINITY};
+    const float ends[][2] = {{NAN, 1.0f}, {-1.0f, NAN}, {-INFINITY, 1.0f}, {-1.0f, INFINITY}, {-INFINITY, INFINITY}};
+
+    for (size_t i = 0; i < TEST_COUNT_OF(unbounded); i++)
+        EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_INVALID_ARGUMENT, "gradient_scale", b.gradient_scale = unbounded[i]);
+    EXPECT(fake_quantize_backward_learnable, CLQ_OK, "", b.gradient_scale = -0.0f);
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_INVALID_ARGUMENT, "dzero_point", b.params.scheme.symmetry = CLQ_SYMMETRIC;
+           memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT(fake_quantize_backward_learnable, CLQ_OK, "", b.params.scheme.symmetry = CLQ_SYMMETRIC; b.pdzero_point = NULL;
+           memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    for (size_t i = 0; i < TEST_COUNT_OF(wrong); i++)
+        EXPECT(observe_fake_quantize, CLQ_ERROR_PARAMETER, "averaging", b.averaging = wrong[i]);
+    EXPECT(observe_fake_quantize, CLQ_OK, "", b.averaging = 0x1p-64f);
+    EXPECT(observe_fake_quantize, CLQ_OK, "", b.averaging = 1.0f);
+    for (size_t i = 0; i < TEST_COUNT_OF(ends); i++)
+        EXPECT(observe_fake_quantize, CLQ_ERROR_PARAMETER, "average 2", b.m.lo[2] = ends[i][0]; b.m.hi[2] = ends[i][1]);
+    EXPECT(observe_fake_quantize, CLQ_OK, "", b.m.lo[2] = INFINITY; b.m.hi[2] = -INFINITY);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_INVALID_ARGUMENT, "zero_point", memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT(dynamic_quantize, CLQ_ERROR_INVALID_ARGUMENT, "zero_point", memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    /* By x and params, or by the mask, and by nothing else. */
+    EXPECT(fake_quantize_backward, CLQ_ERROR_INVALID_ARGUMENT, "mask", b.px = NULL);
+    EXPECT_MASK(CLQ_ERROR_INVALID_ARGUMENT, "mask", b.pmask = NULL);
+}
+END_TEST
+
+/* Schemes that a requantization, or a range alone, does not take. */
+START_TEST(pairs_of_schemes)
+{
+    EXPECT(requantize, CLQ_ERROR_DTYPE, "y", b.r.dtype = CLQ_U8);
+    EXPECT(requantize, CLQ_ERROR_DTYPE, "y", b.target.scheme.dtype = CLQ_U8);
+    EXPECT(requantize, CLQ_ERROR_DTYPE, "y", b.r.dtype = b.target.scheme.dtype = CLQ_S4);
+    EXPECT(requantize, CLQ_ERROR_DTYPE, "x", b.q.dtype = b.params.scheme.dtype = CLQ_S16);
+    EXPECT(requantize, CLQ_ERROR_DTYPE, "x", b.q.dtype = CLQ_U8);
+    EXPECT(requantize, CLQ_OK, "", b.q.dtype = b.params.scheme.dtype = CLQ_S4);
+    EXPECT(requantize, CLQ_OK, "", b.q.dtype = b.params.scheme.dtype = CLQ_S32; b.q.data = b.m.x; memset(&b.params.zero_point, 0, sizeof(clq_tensor)));
+    EXPECT(requantize, CLQ_ERROR_PARAMETER, "zero_point[0]", b.q.dtype = b.params.scheme.dtype = CLQ_S32; b.q.data = b.m.x);
+    EXPECT(requantize, CLQ_ERROR_SHAPE, "y_params", b.target.scheme.axis = 1; b.target.scale.shape[0] = b.target.zero_point.shape[0] = COLS);
+    EXPECT(requantize, CLQ_OK, "", b.target.scheme.axis = -2);
+    EXPECT(requantize, CLQ_OK, "", b.target.scheme.granularity = CLQ_PER_TENSOR; b.target.scale.rank = b.target.zero_point.rank = 0);
+    EXPECT(requantize, CLQ_ERROR_PARAMETER, "scale[3]", b.target.scale.data = b.m.scale + 20; b.m.scale[23] = 0.0f);
+    EXPECT(requantize, CLQ_ERROR_PARAMETER, "zero_point[1]", b.target.zero_point.data = b.m.zero_point + 20; b.m.zero_point[21] = 128);
+    EXPECT(fake_quantize, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = CLQ_S32; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT(fake_quantize_backward, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = CLQ_S32; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = CLQ_S32; memset(b.m.zero_point, 0, sizeof b.m.zero_point));
+    EXPECT(dynamic_quantize, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = b.q.dtype = CLQ_S32; b.q.data = b.m.y);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_DTYPE, "s32", b.params.scheme.dtype = CLQ_S32);
+    EXPECT(fake_quantize, CLQ_ERROR_DTYPE, "y", b.y.dtype = CLQ_F16);
+    EXPECT(fake_quantize_backward, CLQ_ERROR_DTYPE, "dx", b.dx.dtype = CLQ_BF16);
+    EXPECT(fake_quantize_backward, CLQ_ERROR_DTYPE, "x", b.x.dtype = CLQ_F16);
+    EXPECT(fake_quantize, CLQ_ERROR_SHAPE, "mask", b.mask.strides[0] = 2);
+    EXPECT(fake_quantize, CLQ_ERROR_SHAPE, "mask", b.mask.shape[0] = 4);
+    EXPECT(fake_quantize, CLQ_ERROR_SHAPE, "mask", b.mask.rank = 0);
 }
 END_TEST
 
@@ -752,6 +942,42 @@ START_TEST(overlap)
     /* Without elements there is nothing to overlap. */
     EXPECT(convert, CLQ_OK, "", b.x.shape[1] = b.y.shape[1] = 0; b.y.data = b.m.x);
     EXPECT(quantize, CLQ_OK, "", b.x.shape[1] = b.q.shape[1] = 0; b.q.data = b.m.x; b.x.data = NULL);
+}
+END_TEST
+
+/* The same for operations in place: the identical view, and nothing that is almost so. */
+START_TEST(in_place)
+{
+    EXPECT(fake_quantize, CLQ_OK, "", b.y = b.x);
+    EXPECT(fake_quantize, CLQ_ERROR_OVERLAP, "y", b.y = b.x; b.y.data = b.m.x + 1);
+    EXPECT(fake_quantize, CLQ_ERROR_OVERLAP, "mask", b.mask.data = (char *)b.m.x + 95);
+    EXPECT(fake_quantize, CLQ_ERROR_OVERLAP, "mask", b.mask.data = b.m.y + 3);
+    EXPECT(fake_quantize, CLQ_ERROR_OVERLAP, "mask", b.mask.data = b.m.scale + 3);
+    EXPECT(fake_quantize, CLQ_ERROR_OVERLAP, "counts", b.counts.data = b.m.mask);
+    EXPECT(fake_quantize, CLQ_ERROR_OVERLAP, "zero_point", b.y.data = b.m.zero_point);
+    EXPECT(observe_fake_quantize, CLQ_OK, "", b.y = b.x);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_OVERLAP, "lo", b.y.data = b.m.lo);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_OVERLAP, "hi", b.hi.data = b.m.lo + 3);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_OVERLAP, "scale", b.params.scale.data = b.m.lo);
+    EXPECT(observe_fake_quantize, CLQ_ERROR_OVERLAP, "zero_point", b.params.zero_point.data = b.m.scale + 2);
+    EXPECT(fake_quantize_backward, CLQ_OK, "", b.dx = b.dy);
+    EXPECT(fake_quantize_backward, CLQ_ERROR_OVERLAP, "dx", b.dx = b.dy; b.dx.strides[0] = 8);
+    EXPECT(fake_quantize_backward, CLQ_ERROR_OVERLAP, "dx", b.dx = b.x);
+    EXPECT(fake_quantize_backward, CLQ_ERROR_OVERLAP, "dx", b.dx.data = b.m.scale);
+    EXPECT_MASK(CLQ_OK, "", b.dx = b.dy);
+    EXPECT_MASK(CLQ_ERROR_OVERLAP, "mask", b.dx.data = b.m.mask);
+    EXPECT(fake_quantize_backward_learnable, CLQ_OK, "", b.dx = b.dy);
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_OVERLAP, "dscale", b.dscale.data = b.m.dx + 5);
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_OVERLAP, "dscale", b.dscale.data = b.m.scale);
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_OVERLAP, "dzero_point", b.dzero_point.data = b.m.dscale + 3);
+    EXPECT(fake_quantize_backward_learnable, CLQ_ERROR_OVERLAP, "dzero_point", b.dzero_point.strides[0] = 0);
+    EXPECT(requantize, CLQ_OK, "", b.r = b.q);
+    EXPECT(requantize, CLQ_OK, "", b.r = b.q; b.r.dtype = b.target.scheme.dtype = CLQ_U8);
+    EXPECT(requantize, CLQ_ERROR_OVERLAP, "y", b.r = b.q; b.r.data = b.m.q + 1);
+    EXPECT(requantize, CLQ_ERROR_OVERLAP, "y", b.r.data = b.m.q; b.q.dtype = b.params.scheme.dtype = CLQ_S4);
+    EXPECT(requantize, CLQ_ERROR_OVERLAP, "scale", b.r.data = b.m.scale);
+    EXPECT(dynamic_quantize, CLQ_ERROR_OVERLAP, "q", b.q.data = b.m.x);
+    EXPECT(dynamic_quantize, CLQ_ERROR_OVERLAP, "scale", b.params.scale.data = b.m.q);
 }
 END_TEST
 
@@ -915,8 +1141,11 @@ int main(void)
     tcase_add_test(schemes_case, values_in_other_modes);
     tcase_add_test(schemes_case, zero_points);
     tcase_add_test(schemes_case, ranges);
+    tcase_add_test(schemes_case, gradients_and_averages);
+    tcase_add_test(schemes_case, pairs_of_schemes);
     tcase_add_test(memory, nibbles);
     tcase_add_test(memory, overlap);
+    tcase_add_test(memory, in_place);
     tcase_add_test(memory, self_overlap);
     tcase_add_test(memory, interleaved);
     tcase_add_test(memory, buffers);

@@ -54,7 +54,7 @@ enum { APART_ROWS = 4, APART_PAGES = 2 };
 /* APART_ROWS times APART_PAGES pages, each followed by one that cannot be touched. */
 static unsigned char *guarded_rows(int32_t slot, size_t *pitch_bytes)
 {
-    static unsigned char *slots[2];
+    static unsigned char *slots[TEST_SLOTS];
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), pitch = (APART_PAGES + 1) * page;
 
     *pitch_bytes = pitch;
@@ -327,6 +327,294 @@ static void try_dequantize(const struct clq_cpu_ops *ops, struct test_random *ra
     free(wanted);
 }
 
+/* ---- requantize, fake-quantize and its gradients */
+
+/* Multipliers that fit integers of the type, and some that do not. */
+static void make_multipliers(struct span_case *c, struct test_random *random, int from)
+{
+    float *const scale = (float *)(void *)test_guarded(2, (size_t)c->params * 4, true);
+    int32_t *const source = (int32_t *)(void *)test_guarded(4, (size_t)c->params * 4, true),
+                   *const zero_point = (int32_t *)(void *)test_guarded(3, (size_t)c->params * 4, true);
+    int64_t least, most;
+
+    ref_type_range(int_dtypes[from], &least, &most);
+    for (int64_t i = 0; i < c->params; i++) {
+        const int64_t middle = from == CLQ_INT_S32 ? 103 : 127;
+        const uint32_t exponent = (uint32_t)(test_chance(random, 4) ? test_between(random, 63, 190)
+                                                                    : test_between(random, middle - 4, middle + 4));
+        const uint32_t mantissa = test_chance(random, 2) ? (uint32_t)test_between(random, 0, 0x7fffff) : 0;
+        c->scale[i] = scale[i] = test_float(exponent << 23 | mantissa);
+        source[i] = from == CLQ_INT_S32 ? 0 : (int32_t)test_between(random, least, most);
+        zero_point[i] = c->zero_point[i];
+    }
+    c->span.scale = scale;
+    c->span.source_zero_point = source;
+    c->span.zero_point = zero_point;
+    c->span.reciprocal = false;
+}
+
+static int64_t mask_bytes(int64_t cols)
+{
+    return (cols + 7) / 8;
+}
+
+/* Rows of a mask, one behind the other if those of the elements are, with random bytes in the gaps. */
+static struct rows make_mask(struct span_case *c, struct test_random *random, int32_t slot)
+{
+    const bool dense = c->span.src_pitch == c->span.cols;
+    const struct rows rows = make_rows(random, slot, c->span.rows, mask_bytes(c->span.cols), 1, false, dense);
+    c->span.mask = rows.first;
+    c->span.mask_pitch = rows.pitch;
+    for (int64_t row = 0; row < c->span.rows; row++)
+        test_fill_random(random, row_at(&rows, row, 1), rows.row_bytes);
+    return rows;
+}
+
+/* In one case of three dst is src; the scalar table has its own memory for results, and runs first. */
+static void write_in_place(struct span_case *c, struct test_random *random)
+{
+    if (c->src.pitch == 0 || !test_chance(random, 3)) return;
+    c->dst = c->src;
+    c->span.dst = c->dst.first;
+    c->span.dst_pitch = c->dst.pitch;
+}
+
+static void prepare_target(const struct span_case *c, struct test_random *random, unsigned char *before, int64_t dst_bytes)
+{
+    for (int64_t row = 0; c->dst.first != c->src.first && row < c->span.rows; row++)
+        test_fill_random(random, row_at(&c->dst, row, dst_bytes), c->dst.row_bytes);
+    if (!c->dst.apart) memcpy(before, c->dst.memory, c->dst.size_bytes);
+}
+
+static void try_requantize(const struct clq_cpu_ops *ops, struct test_random *random, int from, int to, struct case_shape shape)
+{
+    static struct span_case c;
+    static unsigned char before[MOST_BYTES];
+    const clq_dtype q = int_dtypes[from], y = int_dtypes[to];
+    unsigned char *wanted;
+
+    make_case(&c, random, shape, q, y, y);
+    make_multipliers(&c, random, from);
+    for (int64_t row = 0; row < shape.rows; row++)
+        test_fill_random(random, row_at(&c.src, row, bytes_of(q)), c.src.row_bytes);
+    if (bytes_of(q) == 1) write_in_place(&c, random);
+    prepare_target(&c, random, before, 1);
+    note_case(&c, random, ops->name, "requantize", q, y);
+    wanted = run_scalar(&c, clq_cpu_scalar.requantize[from][to], 1, NULL);
+    ops->requantize[from][to](&c.span);
+    compare_rows(&c, wanted, bytes_of(q), 1);
+    compare_gaps(&c, before, 1);
+    free(wanted);
+}
+
+static void try_fake_quantize(const struct clq_cpu_ops *ops, struct test_random *random, int f, int i, struct case_shape shape)
+{
+    static struct span_case c;
+    static unsigned char before[MOST_BYTES];
+    const clq_dtype x = float_dtypes[f];
+    int64_t counts[3], expected_counts[3];
+    unsigned char *wanted, *wanted_mask;
+    struct rows mask = {0};
+
+    make_case(&c, random, shape, x, x, int_dtypes[i]);
+    fill_source(&c, random, x);
+    write_in_place(&c, random);
+    prepare_target(&c, random, before, bytes_of(x));
+    memcpy(counts, c.counts, sizeof counts);
+    memcpy(expected_counts, c.counts, sizeof counts);
+    c.span.counts = test_chance(random, 2) ? counts : NULL;
+    note_case(&c, random, ops->name, "fake_quantize", x, int_dtypes[i]);
+    wanted_mask = calloc((size_t)(shape.rows * mask_bytes(shape.cols)) + 1, 1);
+    TEST_CHECK(wanted_mask != NULL, "no memory for the test");
+    if (test_chance(random, 2)) {
+        const struct clq_span span = c.span;
+        mask = make_mask(&c, random, 6);
+        c.span.mask = wanted_mask;
+        c.span.mask_pitch = mask_bytes(shape.cols);
+        wanted = run_scalar(&c, clq_cpu_scalar.fake_quantize[f], bytes_of(x), c.span.counts ? expected_counts : NULL);
+        c.span = span;
+        c.span.mask = mask.first;
+        c.span.mask_pitch = mask.pitch;
+    } else {
+        wanted = run_scalar(&c, clq_cpu_scalar.fake_quantize[f], bytes_of(x), c.span.counts ? expected_counts : NULL);
+    }
+    ops->fake_quantize[f](&c.span);
+    compare_rows(&c, wanted, bytes_of(x), bytes_of(x));
+    compare_gaps(&c, before, bytes_of(x));
+    for (int64_t row = 0; c.span.mask && row < shape.rows; row++)
+        for (int64_t k = 0; k < mask_bytes(shape.cols); k++)
+            TEST_CHECK(row_at(&mask, row, 1)[k] == wanted_mask[row * mask_bytes(shape.cols) + k],
+                       "mask, pitch %" PRId64 ": row %" PRId64 ", byte %" PRId64 ": got 0x%02x, expected 0x%02x", mask.pitch, row, k,
+                       row_at(&mask, row, 1)[k], wanted_mask[row * mask_bytes(shape.cols) + k]);
+    TEST_CHECK(memcmp(counts, expected_counts, sizeof counts) == 0,
+               "counts %" PRId64 ", %" PRId64 ", %" PRId64 ", expected %" PRId64 ", %" PRId64 ", %" PRId64, counts[0], counts[1],
+               counts[2], expected_counts[0], expected_counts[1], expected_counts[2]);
+    free(wanted);
+    free(wanted_mask);
+}
+
+/* A gradient: any bits for kernels that only copy, else numbers with a few that are none. */
+static void fill_gradient(const struct span_case *c, struct test_random *random, clq_dtype dtype, bool any)
+{
+    const int64_t size_bytes = bytes_of(dtype);
+    const bool special = test_chance(random, 4);
+    for (int64_t row = 0; row < c->span.rows; row++) {
+        unsigned char *const dy = row_at(&c->src, row, size_bytes);
+        test_fill_random(random, dy, c->src.row_bytes);
+        for (int64_t col = 0; !any && col < c->span.cols; col++) {
+            uint64_t bits = test_bits((float)test_between(random, -1000000, 1000000) * 0x1p-20f);
+            if (special && test_chance(random, 50)) bits = test_special_floats[test_between(random, 0, test_special_float_count - 1)];
+            bits = ref_cast(CLQ_F32, dtype, bits);
+            memcpy(dy + col * size_bytes, &bits, (size_t)size_bytes);
+        }
+    }
+}
+
+/* The operand x: rows of its own, filled as those of a quantized tensor. */
+static struct rows make_values(struct span_case *c, struct test_random *random, int32_t slot, clq_dtype dtype)
+{
+    const bool dense = c->span.src_pitch == c->span.cols;
+    const struct rows gradient = c->src, x = make_rows(random, slot, c->span.rows, c->span.cols, bytes_of(dtype), true, dense);
+    c->src = x;
+    fill_source(c, random, dtype);
+    c->src = gradient;
+    c->span.x = x.first;
+    c->span.x_pitch = x.pitch;
+    return x;
+}
+
+static void try_fake_backward(const struct clq_cpu_ops *ops, struct test_random *random, int f, int i, struct case_shape shape)
+{
+    static struct span_case c;
+    static unsigned char before[MOST_BYTES];
+    const clq_dtype x = float_dtypes[f];
+    unsigned char *wanted;
+
+    make_case(&c, random, shape, x, x, int_dtypes[i]);
+    make_values(&c, random, 6, x);
+    fill_gradient(&c, random, x, true);
+    write_in_place(&c, random);
+    prepare_target(&c, random, before, bytes_of(x));
+    note_case(&c, random, ops->name, "fake_backward", x, int_dtypes[i]);
+    wanted = run_scalar(&c, clq_cpu_scalar.fake_backward[f], bytes_of(x), NULL);
+    ops->fake_backward[f](&c.span);
+    compare_rows(&c, wanted, bytes_of(x), bytes_of(x));
+    compare_gaps(&c, before, bytes_of(x));
+    free(wanted);
+}
+
+static void try_mask_backward(const struct clq_cpu_ops *ops, struct test_random *random, int size, int unused, struct case_shape shape)
+{
+    static struct span_case c;
+    static unsigned char before[MOST_BYTES];
+    const clq_dtype x = size == 0 ? CLQ_F16 : CLQ_F32;
+    unsigned char *wanted;
+
+    (void)unused;
+    make_case(&c, random, shape, x, x, CLQ_S8);
+    make_mask(&c, random, 6);
+    fill_gradient(&c, random, x, true);
+    write_in_place(&c, random);
+    prepare_target(&c, random, before, bytes_of(x));
+    note_case(&c, random, ops->name, "mask_backward", x, x);
+    wanted = run_scalar(&c, clq_cpu_scalar.mask_backward[size], bytes_of(x), NULL);
+    ops->mask_backward[size](&c.span);
+    compare_rows(&c, wanted, bytes_of(x), bytes_of(x));
+    compare_gaps(&c, before, bytes_of(x));
+    free(wanted);
+}
+
+/* Within the bound of numerics, 1e-6 of `terms`, the sum of magnitudes, and units of denormals: d need not be the nearest where it rounds to 0. */
+static bool is_sum(double got, double expected, double terms)
+{
+    return got == expected || (isnan(got) && isnan(expected)) || fabs(got - expected) <= 1e-6 * terms + 0x1p-140;
+}
+
+static void try_learnable(const struct clq_cpu_ops *ops, struct test_random *random, int f, int i, struct case_shape shape)
+{
+    static struct span_case c;
+    static unsigned char before[MOST_BYTES];
+    static double terms[MOST_PARAMS], beyond_terms[MOST_PARAMS];
+    const clq_dtype x = float_dtypes[f];
+    const bool with_outside = test_chance(random, 2);
+    double *expected[2], *got[2], *again[2];
+    struct clq_span span;
+    struct rows values;
+    unsigned char *wanted;
+
+    make_case(&c, random, shape, x, x, int_dtypes[i]);
+    values = make_values(&c, random, 6, x);
+    fill_gradient(&c, random, x, false);
+    for (int k = 0; k < 2; k++) {
+        expected[k] = calloc((size_t)c.params + 1, sizeof(double));
+        again[k] = calloc((size_t)c.params + 1, sizeof(double));
+        got[k] = (double *)(void *)test_guarded(7 + k, (size_t)c.params * sizeof(double), true);
+        TEST_CHECK(expected[k] && again[k], "no memory for the test");
+        memset(got[k], 0, (size_t)c.params * sizeof(double));
+    }
+    memset(terms, 0, (size_t)c.params * sizeof *terms);
+    memset(beyond_terms, 0, (size_t)c.params * sizeof *terms);
+    for (int64_t row = 0; row < shape.rows; row++)
+        for (int64_t col = 0; col < shape.cols; col++) {
+            const int64_t p = param_of(&c.span, row, col);
+            const int32_t z = c.span.zero_point ? c.span.zero_point[p] : c.span.fixed_zero_point;
+            uint64_t bits = 0, dy_bits = 0;
+            memcpy(&bits, row_at(&values, row, bytes_of(x)) + col * bytes_of(x), (size_t)bytes_of(x));
+            memcpy(&dy_bits, row_at(&c.src, row, bytes_of(x)) + col * bytes_of(x), (size_t)bytes_of(x));
+            const float value = test_float((uint32_t)ref_cast(x, CLQ_F32, bits)), dy = test_float((uint32_t)ref_cast(x, CLQ_F32, dy_bits)),
+                        d = clqm_quotient(value, c.scale[p], c.span.reciprocal);
+            if (!isfinite(dy) || isnan(value)) continue;
+            terms[p] += fabs((double)dy * clqm_slope(d, z, c.span.qmin, c.span.qmax));
+            if (!clqm_inside(d, z, c.span.qmin, c.span.qmax)) beyond_terms[p] += fabs((double)dy);
+        }
+    span = c.span;
+    write_in_place(&c, random);
+    prepare_target(&c, random, before, bytes_of(x));
+    note_case(&c, random, ops->name, "learnable_backward", x, int_dtypes[i]);
+
+    /* Once more with other pitches and places: the sums must not notice. */
+    unsigned char *const copy = malloc((size_t)(shape.rows * shape.cols * bytes_of(x)) * 2 + 1),
+                         *const copy_x = malloc((size_t)(shape.rows * (shape.cols + 3) * bytes_of(x)) + 1);
+    TEST_CHECK(copy != NULL && copy_x != NULL, "no memory for the test");
+    for (int64_t row = 0; row < shape.rows; row++) {
+        memcpy(copy + row * shape.cols * bytes_of(x), row_at(&c.src, row, bytes_of(x)), c.src.row_bytes);
+        memcpy(copy_x + row * (shape.cols + 3) * bytes_of(x), row_at(&values, row, bytes_of(x)), c.src.row_bytes);
+    }
+    span.src = copy;
+    span.src_pitch = span.dst_pitch = shape.cols;
+    span.dst = copy + shape.rows * shape.cols * bytes_of(x);
+    span.x = copy_x;
+    span.x_pitch = shape.cols + 3;
+    span.slopes = again[0];
+    span.outside = with_outside ? again[1] : NULL;
+    ops->learnable_backward[f](&span);
+
+    c.span.slopes = expected[0];
+    c.span.outside = with_outside ? expected[1] : NULL;
+    wanted = run_scalar(&c, clq_cpu_scalar.learnable_backward[f], bytes_of(x), NULL);
+    c.span.slopes = got[0];
+    c.span.outside = with_outside ? got[1] : NULL;
+    ops->learnable_backward[f](&c.span);
+    compare_rows(&c, wanted, bytes_of(x), bytes_of(x));
+    compare_gaps(&c, before, bytes_of(x));
+    for (int64_t p = 0; p < c.params; p++) {
+        TEST_CHECK(is_sum(got[0][p], expected[0][p], terms[p]), "slopes[%" PRId64 "]: got %.17g, expected %.17g, terms %g", p, got[0][p],
+                   expected[0][p], terms[p]);
+        TEST_CHECK(is_sum(got[1][p], expected[1][p], beyond_terms[p]), "outside[%" PRId64 "]: got %.17g, expected %.17g", p, got[1][p],
+                   expected[1][p]);
+        for (int k = 0; k < 2; k++)
+            TEST_CHECK(memcmp(&got[k][p], &again[k][p], sizeof(double)) == 0 || (isnan(got[k][p]) && isnan(again[k][p])),
+                       "sum %d of parameter %" PRId64 " depends on pitches: %.17g and %.17g", k, p, got[k][p], again[k][p]);
+    }
+    for (int k = 0; k < 2; k++) {
+        free(expected[k]);
+        free(again[k]);
+    }
+    free(wanted);
+    free(copy);
+    free(copy_x);
+}
+
 static void try_minmax(const struct clq_cpu_ops *ops, struct test_random *random, int f, struct case_shape shape)
 {
     static struct span_case c;
@@ -389,6 +677,7 @@ static const struct case_shape large_blocks[] = {
     {5, 4100, 2, 0},    {5, 4100, 3, 1367}, {9, 4096, 4, 1024}, {7, 3000, 7, 0},    {3, 8192, 8, 1024}, {9, 4100, 16, 0},
     {5, 4096, 32, 128}, {5, 4100, 32, 129}, {3, 5000, 33, 0},   {2, 9000, 64, 141}, {2, 9000, 4500, 2}, {8, 2300, 400, 6},
     {300, 33, 11, 3},   {300, 33, 11, 0},   {64, 64, 16, 4},    {130, 48, 48, 1},   {1030, 17, 17, 1},  {1, 40000, 1, 0},
+    {200, 24, 1, 0},    {210, 24, 8, 3},    {3, 4000, 49, 82},
 };
 
 static void try_large_blocks(try_fn try, const struct clq_cpu_ops *ops, struct test_random *random, int first, int second)
@@ -438,6 +727,61 @@ START_TEST(dequantize)
     for (int i = 0; ops != NULL && i < CLQ_INT_TYPES; i++)
         for (int f = 0; f < CLQ_FLOAT_TYPES; f++)
             if (ops->dequantize[i][f] != NULL) try_sizes(try_dequantize, ops, &random, i, f);
+}
+END_TEST
+
+START_TEST(requantize)
+{
+    const struct clq_cpu_ops *const ops = table_of(_i);
+    struct test_random random = test_random_start(1200 + (uint64_t)_i);
+
+    for (int from = 0; ops != NULL && from < CLQ_INT_TYPES; from++)
+        for (int to = 0; to < 2; to++)
+            if (ops->requantize[from][to] != NULL) try_sizes(try_requantize, ops, &random, from, to);
+}
+END_TEST
+
+/* The ranges of all types but s32. */
+START_TEST(fake_quantize)
+{
+    const struct clq_cpu_ops *const ops = table_of(_i);
+    struct test_random random = test_random_start(1300 + (uint64_t)_i);
+
+    for (int f = 0; ops != NULL && f < CLQ_FLOAT_TYPES; f++)
+        for (int i = 0; i < CLQ_INT_S32; i++)
+            if (ops->fake_quantize[f] != NULL) try_sizes(try_fake_quantize, ops, &random, f, i);
+}
+END_TEST
+
+START_TEST(fake_backward)
+{
+    const struct clq_cpu_ops *const ops = table_of(_i);
+    struct test_random random = test_random_start(1400 + (uint64_t)_i);
+
+    for (int f = 0; ops != NULL && f < CLQ_FLOAT_TYPES; f++)
+        for (int i = 0; i < CLQ_INT_S32; i++)
+            if (ops->fake_backward[f] != NULL) try_sizes(try_fake_backward, ops, &random, f, i);
+}
+END_TEST
+
+START_TEST(mask_backward)
+{
+    const struct clq_cpu_ops *const ops = table_of(_i);
+    struct test_random random = test_random_start(1500 + (uint64_t)_i);
+
+    for (int size = 0; ops != NULL && size < 2; size++)
+        if (ops->mask_backward[size] != NULL) try_sizes(try_mask_backward, ops, &random, size, 0);
+}
+END_TEST
+
+START_TEST(learnable_backward)
+{
+    const struct clq_cpu_ops *const ops = table_of(_i);
+    struct test_random random = test_random_start(1600 + (uint64_t)_i);
+
+    for (int f = 0; ops != NULL && f < CLQ_FLOAT_TYPES; f++)
+        for (int i = 0; i < CLQ_INT_S32; i++)
+            if (ops->learnable_backward[f] != NULL) try_sizes(try_learnable, ops, &random, f, i);
 }
 END_TEST
 
@@ -659,10 +1003,15 @@ START_TEST(merged_tables)
                                merged.name);
             }
             TEST_CHECK(merged.minmax[f] != NULL && merged.narrow_f64[f] != NULL, "%s: no kernel", merged.name);
+            TEST_CHECK(merged.fake_quantize[f] && merged.fake_backward[f] && merged.learnable_backward[f], "%s: no kernel", merged.name);
             TEST_CHECK((merged.widen[f] != NULL && merged.narrow[f] != NULL) || f == CLQ_FLOAT_F32, "%s: no kernel", merged.name);
         }
         TEST_CHECK(merged.pack4 && merged.unpack_s4 && merged.unpack_u4 && merged.error_sums && merged.qparams_from_range,
                    "%s: no kernel", merged.name);
+        for (int to = 0; to < 2; to++)
+            TEST_CHECK(merged.requantize[CLQ_INT_S8][to] && merged.requantize[CLQ_INT_U8][to] && merged.requantize[CLQ_INT_S32][to] &&
+                           merged.mask_backward[to],
+                       "%s: no kernel", merged.name);
         for (int log = 0; log < 4; log++)
             TEST_CHECK(merged.copy2d[log] != NULL, "%s: no copy of %d bytes", merged.name, 1 << log);
     }
@@ -680,6 +1029,11 @@ int main(void)
     tcase_add_loop_test(spans, quantize, 0, tables);
     tcase_add_loop_test(spans, dequantize, 0, tables);
     tcase_add_loop_test(spans, minmax, 0, tables);
+    tcase_add_loop_test(spans, requantize, 0, tables);
+    tcase_add_loop_test(spans, fake_quantize, 0, tables);
+    tcase_add_loop_test(spans, fake_backward, 0, tables);
+    tcase_add_loop_test(spans, mask_backward, 0, tables);
+    tcase_add_loop_test(spans, learnable_backward, 0, tables);
     tcase_add_loop_test(spans, long_rows, 0, tables);
     tcase_add_loop_test(division, quotient_over_mantissas_of_x, 0, tables);
     tcase_add_loop_test(division, ties_over_mantissas_of_s, 0, tables);

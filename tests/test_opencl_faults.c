@@ -23,12 +23,15 @@ enum { ROWS = 40, COLS = 64, PITCH = COLS + 3, STAGING_BYTES = 4096 };
 struct values {
     _Alignas(64) float x[ROWS * PITCH];
     _Alignas(64) float y[ROWS * PITCH];
+    _Alignas(64) float dy[ROWS * PITCH];
     _Alignas(64) int8_t q[ROWS * PITCH];
     _Alignas(64) int8_t q_in[ROWS * PITCH];
     _Alignas(64) float lo[ROWS], hi[ROWS], lo_out[ROWS], hi_out[ROWS];
     _Alignas(64) float scale[ROWS], scale_out[ROWS];
     _Alignas(64) int32_t zero_point[ROWS], zero_point_out[ROWS];
     _Alignas(64) int64_t counts[3];
+    _Alignas(64) float dscale[ROWS], dzero_point[ROWS], average_lo[ROWS], average_hi[ROWS];
+    _Alignas(64) uint8_t mask[ROWS * COLS / 8];
 };
 
 enum place { ON_DEVICE, PARAMS_ON_HOST, STAGED, ZERO_COPY, PLACES };
@@ -116,12 +119,15 @@ static void fill_initial(void)
     for (int i = 0; i < ROWS * PITCH; i++) {
         const uint32_t bits = test_random_value(&random, 0x3e800000, 3, -128, 127);
         initial.x[i] = fabsf(test_float(bits)) < 1e20f ? test_float(bits) : 1.0f;
+        initial.dy[i] = (float)(i % 91) + 1.0f;
     }
     for (int i = 0; i < ROWS; i++) {
         initial.scale[i] = 0.25f + (float)i / 64;
         initial.zero_point[i] = i - 20;
         initial.lo[i] = -1.0f - (float)i;
         initial.hi[i] = 2.0f + (float)i;
+        initial.average_lo[i] = -3.0f;
+        initial.average_hi[i] = 3.0f;
     }
 }
 
@@ -213,6 +219,62 @@ static clq_status error_stats(struct bench *b)
     return clq_compute_error_stats(b->context, &x, &q, &params, &b->stats);
 }
 
+static clq_tensor mask_of(struct bench *b)
+{
+    const int64_t n = sizeof b->now.mask;
+    if (IS_ON_DEVICE) return clq_tensor_buffer(CLQ_U8, b->buffer, offsetof(struct values, mask), 1, &n);
+    return clq_tensor_host(CLQ_U8, b->now.mask, 1, &n);
+}
+
+static clq_status dynamic_quantize(struct bench *b)
+{
+    const clq_tensor x = TENSOR(CLQ_F32, x), q = TENSOR(CLQ_S8, q), counts = counts_of(b);
+    const clq_qparams params = params_of(b, true);
+    return clq_dynamic_quantize(b->context, &x, &params, &q, &counts);
+}
+
+static clq_status requantize(struct bench *b)
+{
+    const clq_tensor q_in = TENSOR(CLQ_S8, q_in), q = TENSOR(CLQ_S8, q);
+    const clq_qparams params = params_of(b, false);
+    return clq_requantize(b->context, &q_in, &params, &params, &q);
+}
+
+static clq_status fake_quantize(struct bench *b)
+{
+    const clq_tensor x = TENSOR(CLQ_F32, x), y = TENSOR(CLQ_F32, y), mask = mask_of(b), counts = counts_of(b);
+    const clq_qparams params = params_of(b, false);
+    return clq_fake_quantize(b->context, &x, &params, &y, &mask, &counts);
+}
+
+static clq_status backward(struct bench *b)
+{
+    const clq_tensor dy = TENSOR(CLQ_F32, dy), x = TENSOR(CLQ_F32, x), y = TENSOR(CLQ_F32, y);
+    const clq_qparams params = params_of(b, false);
+    return clq_fake_quantize_backward(b->context, &dy, &x, &params, NULL, &y);
+}
+
+static clq_status backward_by_mask(struct bench *b)
+{
+    const clq_tensor dy = TENSOR(CLQ_F32, dy), y = TENSOR(CLQ_F32, y), mask = mask_of(b);
+    return clq_fake_quantize_backward(b->context, &dy, NULL, NULL, &mask, &y);
+}
+
+static clq_status learnable(struct bench *b)
+{
+    const clq_tensor dy = TENSOR(CLQ_F32, dy), x = TENSOR(CLQ_F32, x), y = TENSOR(CLQ_F32, y), dscale = PARAM(CLQ_F32, dscale), dzero_point = PARAM(CLQ_F32, dzero_point);
+    const clq_qparams params = params_of(b, false);
+    return clq_fake_quantize_backward_learnable(b->context, &dy, &x, &params, 0.125f, &y, &dscale, &dzero_point);
+}
+
+static clq_status observe(struct bench *b)
+{
+    const clq_tensor x = TENSOR(CLQ_F32, x), lo = PARAM(CLQ_F32, average_lo), hi = PARAM(CLQ_F32, average_hi), y = TENSOR(CLQ_F32, y), mask = mask_of(b),
+                     counts = counts_of(b);
+    const clq_qparams params = params_of(b, true);
+    return clq_observe_fake_quantize(b->context, &x, 0.5f, &lo, &hi, &params, &y, &mask, &counts);
+}
+
 /* Quantize, dequantize and parameters together, which write different members. */
 static clq_status batch(struct bench *b)
 {
@@ -259,7 +321,7 @@ struct range {
 static const struct operation {
     const char *name;
     clq_status (*run)(struct bench *b);
-    struct range outputs[5];
+    struct range outputs[7];
     bool of_context; /* no operands, or on the device alone: nothing falls back */
 } operations[] = {
     {"quantize", quantize, {OUT(q), OUT(counts)}, false},
@@ -270,6 +332,16 @@ static const struct operation {
     {"choose_qparams", choose, {OUT(scale_out), OUT(zero_point_out)}, false},
     {"qparams_check", check, {{0, 0}}, false},
     {"compute_error_stats", error_stats, {{0, 0}}, false},
+    {"dynamic_quantize", dynamic_quantize, {OUT(scale_out), OUT(zero_point_out), OUT(q), OUT(counts)}, false},
+    {"requantize", requantize, {OUT(q)}, false},
+    {"fake_quantize", fake_quantize, {OUT(y), OUT(mask), OUT(counts)}, false},
+    {"fake_quantize_backward", backward, {OUT(y)}, false},
+    {"fake_quantize_backward by the mask", backward_by_mask, {OUT(y)}, false},
+    {"fake_quantize_backward_learnable", learnable, {OUT(y), OUT(dscale), OUT(dzero_point)}, false},
+    {"observe_fake_quantize",
+     observe,
+     {OUT(average_lo), OUT(average_hi), OUT(scale_out), OUT(zero_point_out), OUT(y), OUT(mask), OUT(counts)},
+     false},
     {"batch", batch, {OUT(q), OUT(y), OUT(scale_out), OUT(zero_point_out), OUT(counts)}, false},
     {"events", events, {OUT(y)}, true},
     {"buffers", buffers, {{0, 0}}, true},
@@ -310,15 +382,31 @@ static void gather(struct bench *b)
     memcpy(b->now.scale_out, host.scale_out, sizeof host.scale_out);
     memcpy(b->now.zero_point_out, host.zero_point_out, sizeof host.zero_point_out);
     memcpy(b->now.counts, host.counts, sizeof host.counts);
+    memcpy(b->now.dscale, host.dscale, sizeof host.dscale);
+    memcpy(b->now.dzero_point, host.dzero_point, sizeof host.dzero_point);
+    memcpy(b->now.average_lo, host.average_lo, sizeof host.average_lo);
+    memcpy(b->now.average_hi, host.average_hi, sizeof host.average_hi);
+}
+
+/* Sums of gradients, which a device may make in another order. */
+static void expect_near(const float *got, const float *wanted, const char *name)
+{
+    for (int i = 0; i < ROWS; i++)
+        TEST_CHECK(test_bits(got[i]) == test_bits(wanted[i]) || fabsf(got[i] - wanted[i]) <= 1e-5f * fabsf(wanted[i]), "%s[%d] is %g, not %g", name, i,
+                   (double)got[i], (double)wanted[i]);
 }
 
 static void expect_same(const struct bench *b, const struct values *expected, const clq_error_stats *stats)
 {
     const unsigned char *const got = (const unsigned char *)&b->now, *const wanted = (const unsigned char *)expected;
-    for (size_t i = 0; i < sizeof b->now; i++)
+    expect_near(b->now.dscale, expected->dscale, "dscale");
+    expect_near(b->now.dzero_point, expected->dzero_point, "dzero_point");
+    for (size_t i = 0; i < sizeof b->now; i++) {
+        if (i >= offsetof(struct values, dscale) && i < offsetof(struct values, dzero_point) + sizeof initial.dzero_point) continue;
         TEST_CHECK(got[i] == wanted[i], "byte %zu is %d, not %d (x, y, q, q_in begin at %zu, %zu, %zu, %zu; lo at %zu)", i, got[i], wanted[i],
                    offsetof(struct values, x), offsetof(struct values, y), offsetof(struct values, q), offsetof(struct values, q_in),
                    offsetof(struct values, lo));
+    }
     TEST_CHECK(b->stats.count == stats->count && b->stats.clipped_count == stats->clipped_count &&
                    memcmp(&b->stats.max_error, &stats->max_error, sizeof stats->max_error) == 0,
                "the statistics' counts");
@@ -383,7 +471,7 @@ static bool fail_once(struct bench *b, const struct operation *operation, enum f
     if (status == CLQ_OK) {
         expect_same(b, expected, stats);
         TEST_CHECK(strcmp(clq_context_ran_on(b->context), "cpu") != 0 || is_on(b->place) || (warnings > 0 && !no_fallback) || operation->run == from_range ||
-                       operation->of_context || operation->run == check,
+                       operation->of_context || operation->run == check || operation->run == observe, /* in place: on the CPU anyway */
                    "the CPU took over without a word");
     } else {
         TEST_CHECK(reached, "%s: %s", clq_status_name(status), clq_context_error(b->context));
@@ -455,7 +543,7 @@ static void fail_everywhere(const struct operation *operation, enum place place,
         TEST_CHECK(n < 5000, "no end");
     }
     if (getenv("CLQ_TEST_VERBOSE")) printf("%s %s: %lld\n", operation->name, place_names[place], n - 1);
-    TEST_CHECK(n > 1 || fault == ALLOCATION_FAILS || operation->run == check || (operation->run == from_range && !is_on(place)),
+    TEST_CHECK(n > 1 || fault == ALLOCATION_FAILS || operation->run == check || ((operation->run == from_range || operation->run == observe) && !is_on(place)),
                "%s %s: no call was made to fail", operation->name, place_names[place]);
 }
 

@@ -12,123 +12,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const clq_dtype float_dtypes[] = {CLQ_F32, CLQ_F16, CLQ_BF16};
 static const clq_dtype quantized_dtypes[] = {CLQ_S8, CLQ_U8, CLQ_S4, CLQ_U4, CLQ_S16, CLQ_U16, CLQ_S32};
 
 /* What each operand is for decides where it is put. */
-enum { SLOT_X, SLOT_Q, SLOT_SCALE, SLOT_ZERO_POINT, SLOT_COUNTS, SLOT_Y };
+enum { SLOT_X, SLOT_Q, SLOT_PARAMS, SLOT_COUNTS = SLOT_PARAMS + 2, SLOT_Y };
 
 /* One quantization and the way back. */
 struct trial {
-    struct test_tensor x, q, scale, zero_point, counts, y;
-    clq_qparams params, expected_params;
-    struct ref_scheme resolved;
-    bool counted, has_zero_point;
+    struct test_tensor x, q, counts, y;
+    struct test_params p;
+    clq_qparams expected_params;
+    bool counted;
 };
 
 /* ---- making a trial */
-
-/* A range inside the type's that the symmetry accepts. */
-static void random_range(struct test_random *random, clq_scheme *scheme)
-{
-    int64_t least, most, low, high;
-
-    ref_type_range(scheme->dtype, &least, &most);
-    if (least < 0 && scheme->symmetry == CLQ_SYMMETRIC_FULL) {
-        low = -test_between(random, 1, -least);
-        high = -low - test_between(random, 0, 1);
-        if (high > most) high = most;
-    } else if (least < 0 && scheme->symmetry != CLQ_ASYMMETRIC) {
-        low = -test_between(random, 1, -least);
-        high = test_between(random, 1, most);
-    } else {
-        low = test_between(random, least, most - 2);
-        high = test_between(random, low + 2, most);
-    }
-    if (low == 0 && high == 0) return;
-    scheme->qmin = (int32_t)low;
-    scheme->qmax = (int32_t)high;
-}
-
-static int64_t random_zero_point(struct test_random *random, const clq_scheme *scheme, const struct ref_scheme *resolved)
-{
-    if (resolved->symmetric || scheme->dtype == CLQ_S32) return resolved->zero_point;
-    if (test_chance(random, 4)) return resolved->qmin;
-    if (test_chance(random, 3)) return resolved->qmax;
-    return test_between(random, resolved->qmin, resolved->qmax);
-}
-
-static void fill_params(struct trial *trial, struct test_random *random)
-{
-    const clq_tensor *const scale = &trial->scale.view;
-    int64_t index[CLQ_MAX_RANK] = {0};
-
-    if (ref_elements(scale->rank, scale->shape) > 0) {
-        do {
-            ref_set(scale, index, test_random_scale(random));
-            if (trial->has_zero_point)
-                ref_set(&trial->zero_point.view, index,
-                        (uint64_t)random_zero_point(random, &trial->params.scheme, &trial->resolved));
-        } while (ref_next(scale->rank, scale->shape, index));
-    }
-    test_tensor_sync(&trial->scale);
-    test_tensor_sync(&trial->zero_point);
-}
-
-/* Values that are hard for the very scale and zero point of their element. */
-static void fill_x(struct trial *trial, struct test_random *random)
-{
-    const clq_tensor *const x = &trial->x.view;
-    int64_t index[CLQ_MAX_RANK] = {0};
-    uint32_t s;
-    int64_t z;
-
-    if (ref_elements(x->rank, x->shape) == 0) return;
-    do {
-        ref_params_at(&trial->params, &trial->resolved, x->rank, index, &s, &z);
-        const uint32_t value = test_random_value(random, s, z, trial->resolved.lowest, trial->resolved.highest);
-        ref_set(x, index, ref_cast(CLQ_F32, x->dtype, value));
-    } while (ref_next(x->rank, x->shape, index));
-    test_tensor_sync(&trial->x);
-}
-
-static enum test_layout random_layout(struct test_random *random, bool is_input)
-{
-    if (test_chance(random, 3)) return TEST_CONTIGUOUS;
-    return (enum test_layout)test_between(random, 0, is_input ? TEST_BROADCAST : TEST_MIXED);
-}
 
 /* Everything but the scheme and the shape is drawn. */
 static void make_trial(struct trial *trial, struct test_random *random, clq_dtype dtype, const clq_scheme *scheme, int32_t rank,
                        const int64_t *shape)
 {
-    static const int64_t one = 1, three = 3;
-    int64_t param_shape[CLQ_MAX_RANK];
-    int32_t param_rank;
+    static const int64_t three = 3;
 
     memset(trial, 0, sizeof *trial);
-    trial->params.scheme = *scheme;
-    ref_scheme_resolve(scheme, &trial->resolved);
-    ref_scheme_shape(scheme, rank, shape, &param_rank, param_shape);
-    if (scheme->granularity == CLQ_PER_TENSOR && test_chance(random, 2)) {
-        param_rank = 1;
-        param_shape[0] = one;
-    }
-    test_tensor_make(&trial->x, random, SLOT_X, dtype, rank, shape, random_layout(random, true));
-    test_tensor_make(&trial->q, random, SLOT_Q, scheme->dtype, rank, shape, random_layout(random, false));
-    test_tensor_make(&trial->y, random, SLOT_Y, float_dtypes[test_between(random, 0, 2)], rank, shape,
-                     random_layout(random, false));
-    test_tensor_make(&trial->scale, random, SLOT_SCALE, CLQ_F32, param_rank, param_shape, random_layout(random, true));
-    test_tensor_make(&trial->zero_point, random, SLOT_ZERO_POINT, CLQ_S32, param_rank, param_shape, random_layout(random, true));
+    test_tensor_make(&trial->x, random, SLOT_X, dtype, rank, shape, test_random_layout(random, true));
+    test_tensor_make(&trial->q, random, SLOT_Q, scheme->dtype, rank, shape, test_random_layout(random, false));
+    test_tensor_make(&trial->y, random, SLOT_Y, test_float_dtypes[test_between(random, 0, 2)], rank, shape,
+                     test_random_layout(random, false));
     test_tensor_make(&trial->counts, random, SLOT_COUNTS, CLQ_S64, 1, &three, TEST_CONTIGUOUS);
     trial->counted = test_chance(random, 2);
-    /* Without a zero point 0 must be allowed. */
-    trial->has_zero_point = test_chance(random, 2) || (!trial->resolved.symmetric && trial->resolved.zero_point != 0);
-    trial->params.scale = trial->scale.view;
-    if (trial->has_zero_point) trial->params.zero_point = trial->zero_point.view;
-    fill_params(trial, random);
-    fill_x(trial, random);
-    trial->expected_params = trial->params;
+    test_params_make(&trial->p, random, SLOT_PARAMS, scheme, rank, shape);
+    test_params_fill(&trial->p, random, &trial->x);
+    trial->expected_params = trial->p.params;
 }
 
 static void free_trial(struct trial *trial)
@@ -136,9 +50,8 @@ static void free_trial(struct trial *trial)
     test_tensor_free(&trial->x);
     test_tensor_free(&trial->q);
     test_tensor_free(&trial->y);
-    test_tensor_free(&trial->scale);
-    test_tensor_free(&trial->zero_point);
     test_tensor_free(&trial->counts);
+    test_params_free(&trial->p);
 }
 
 /* ---- running a trial */
@@ -147,8 +60,8 @@ static void compute_expected(struct trial *trial)
 {
     int64_t counts[3], index[1] = {0};
 
-    ref_quantize(&trial->x.view, &trial->params, &trial->q.expected, counts);
-    ref_dequantize(&trial->q.expected, &trial->params, &trial->y.expected);
+    ref_quantize(&trial->x.view, &trial->p.params, &trial->q.expected, counts);
+    ref_dequantize(&trial->q.expected, &trial->p.params, &trial->y.expected);
     for (; trial->counted && index[0] < 3; index[0]++)
         ref_set(&trial->counts.expected, index, (uint64_t)counts[index[0]]);
 }
@@ -161,30 +74,29 @@ static void run_trial(struct trial *trial, clq_context *context, enum test_mode 
     test_tensor_reset(&trial->y);
     test_tensor_reset(&trial->counts);
     test_mode_set(mode);
-    status = clq_quantize(context, &trial->x.view, &trial->params, &trial->q.view, trial->counted ? &trial->counts.view : NULL);
+    status = clq_quantize(context, &trial->x.view, &trial->p.params, &trial->q.view, trial->counted ? &trial->counts.view : NULL);
     test_mode_end(mode);
     TEST_OK(context, status);
     test_tensor_compare(&trial->q, "q");
     test_tensor_compare(&trial->counts, "counts");
 
     test_mode_set(mode);
-    status = clq_dequantize(context, &trial->q.view, &trial->params, &trial->y.view);
+    status = clq_dequantize(context, &trial->q.view, &trial->p.params, &trial->y.view);
     test_mode_end(mode);
     TEST_OK(context, status);
     test_tensor_compare(&trial->y, "y");
 
     test_tensor_compare(&trial->x, "x (an input)");
-    test_tensor_compare(&trial->scale, "scale (an input)");
-    test_tensor_compare(&trial->zero_point, "zero_point (an input)");
-    TEST_CHECK(memcmp(&trial->params, &trial->expected_params, sizeof trial->params) == 0, "the parameters' struct was written");
+    test_params_compare(&trial->p);
+    TEST_CHECK(memcmp(&trial->p.params, &trial->expected_params, sizeof trial->p.params) == 0, "the parameters' struct was written");
 }
 
 static void try_everywhere(struct trial *trial, struct test_random *random, struct test_place *places, int32_t place_count)
 {
     test_note("seed %" PRIu64 ", %s; x %s; q %s; y %s; scale %s; zero_point %s; %s", random->seed,
-              test_describe_scheme(&trial->params.scheme), test_describe(&trial->x.view), test_describe(&trial->q.view),
-              test_describe(&trial->y.view), test_describe(&trial->params.scale),
-              trial->has_zero_point ? test_describe(&trial->params.zero_point) : "none",
+              test_describe_scheme(&trial->p.params.scheme), test_describe(&trial->x.view), test_describe(&trial->q.view),
+              test_describe(&trial->y.view), test_describe(&trial->p.params.scale),
+              trial->p.has_zero_point ? test_describe(&trial->p.params.zero_point) : "none",
               trial->counted ? "counted" : "not counted");
     compute_expected(trial);
     for (int32_t i = 0; i < place_count; i++) {
@@ -203,29 +115,6 @@ static void try_scheme(struct test_random *random, struct test_place *places, in
     make_trial(&trial, random, dtype, scheme, rank, shape);
     try_everywhere(&trial, random, places, place_count);
     free_trial(&trial);
-}
-
-static int64_t random_group_size(struct test_random *random, int64_t extent)
-{
-    switch (test_between(random, 0, 4)) {
-    case 0:
-        return 1;
-    case 1:
-        return extent + test_between(random, 0, 3) + (extent == 0);
-    case 2:
-        return test_chance(random, 8) ? INT64_MAX : 32;
-    default:
-        return test_between(random, 1, extent < 40 ? extent + 1 : 40);
-    }
-}
-
-static void random_axis(struct test_random *random, clq_scheme *scheme, int32_t rank, const int64_t *shape)
-{
-    const int32_t axis = (int32_t)test_between(random, 0, rank > 0 ? rank - 1 : 0);
-
-    if (rank == 0) return;
-    scheme->axis = test_chance(random, 2) ? axis : axis - rank;
-    scheme->group_size = random_group_size(random, shape[axis]);
 }
 
 /* ---- tests */
@@ -248,46 +137,14 @@ START_TEST(combinations)
             const int32_t rank = (int32_t)test_between(&random, scheme.granularity == CLQ_PER_TENSOR ? 0 : 1,
                                                        test_chance(&random, 4) ? CLQ_MAX_RANK : 4);
             test_random_shape(&random, rank, test_chance(&random, 6) ? 3000 : 300, true, shape);
-            random_axis(&random, &scheme, rank, shape);
-            if (scheme.dtype != CLQ_S32 && test_chance(&random, 3)) random_range(&random, &scheme);
-            try_scheme(&random, places, place_count, float_dtypes[_i % 3], &scheme, rank, shape);
+            test_random_axis(&random, &scheme, rank, shape);
+            if (scheme.dtype != CLQ_S32 && test_chance(&random, 3)) test_random_range(&random, &scheme);
+            try_scheme(&random, places, place_count, test_float_dtypes[_i % 3], &scheme, rank, shape);
         }
     }
     test_places_close(places, place_count);
 }
 END_TEST
-
-/* Shapes that meet the sizes of tiles, of parts for threads and of groups in all ways. */
-static const struct {
-    int32_t rank;
-    int64_t shape[CLQ_MAX_RANK];
-    clq_granularity granularity;
-    int32_t axis;
-    int64_t group_size;
-} long_shapes[] = {
-    {1, {5001}, CLQ_PER_GROUP, 0, 2049},
-    {2, {3, 5001}, CLQ_PER_GROUP, 1, 2500},
-    {2, {3, 5001}, CLQ_PER_GROUP, 1, 4999},
-    {2, {3, 4099}, CLQ_PER_GROUP, 1, 64},
-    {2, {3, 4099}, CLQ_PER_GROUP, 0, 2},
-    {2, {2500, 3}, CLQ_PER_GROUP, 0, 2049},
-    {2, {2500, 3}, CLQ_PER_GROUP, 0, 7},
-    {2, {2500, 3}, CLQ_PER_GROUP, 1, 2},
-    {2, {3, 5001}, CLQ_PER_CHANNEL, 1, 0},
-    {2, {3, 5001}, CLQ_PER_CHANNEL, 0, 0},
-    {2, {5001, 3}, CLQ_PER_CHANNEL, -1, 0},
-    {2, {131, 67}, CLQ_PER_CHANNEL, -2, 0},
-    {3, {3, 2200, 2}, CLQ_PER_GROUP, 1, 2100},
-    {3, {2, 3, 2111}, CLQ_PER_CHANNEL, 1, 0},
-    {3, {65, 3, 33}, CLQ_PER_CHANNEL, 1, 0},
-    {3, {33, 65, 5}, CLQ_PER_GROUP, 1, 32},
-    {4, {3, 17, 9, 11}, CLQ_PER_GROUP, 2, 4},
-    {4, {5, 7, 16, 16}, CLQ_PER_CHANNEL, 1, 0},
-    {8, {2, 3, 2, 3, 2, 3, 2, 9}, CLQ_PER_GROUP, -4, 2},
-    {8, {2, 3, 2, 3, 2, 3, 2, 9}, CLQ_PER_CHANNEL, 5, 0},
-    {0, {0}, CLQ_PER_TENSOR, 0, 0},
-    {2, {71, 131}, CLQ_PER_TENSOR, 0, 0},
-};
 
 START_TEST(tiles)
 {
@@ -298,33 +155,14 @@ START_TEST(tiles)
 
     for (int64_t repeat = 0; repeat < repeats * (int64_t)TEST_COUNT_OF(quantized_dtypes); repeat++) {
         const clq_dtype dtype = quantized_dtypes[repeat % (int64_t)TEST_COUNT_OF(quantized_dtypes)];
-        const clq_scheme scheme = {.dtype = dtype,
-                                   .symmetry = (clq_symmetry)test_between(&random, 0, 3),
-                                   .granularity = long_shapes[_i].granularity,
-                                   .quotient = (clq_quotient)test_between(&random, 0, 1),
-                                   .axis = long_shapes[_i].axis,
-                                   .group_size = long_shapes[_i].group_size};
+        const clq_scheme scheme = test_shape_scheme(&random, &test_long_shapes[_i], dtype);
         if (test_quick() && !test_chance(&random, 4)) continue;
-        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, long_shapes[_i].rank,
-                   long_shapes[_i].shape);
+        try_scheme(&random, places, place_count, test_float_dtypes[test_between(&random, 0, 2)], &scheme, test_long_shapes[_i].rank,
+                   test_long_shapes[_i].shape);
     }
     test_places_close(places, place_count);
 }
 END_TEST
-
-/* Enough elements for several threads to get parts of them. */
-static const struct {
-    int32_t rank;
-    int64_t shape[CLQ_MAX_RANK];
-    clq_granularity granularity;
-    int32_t axis;
-    int64_t group_size;
-} large_shapes[] = {
-    {1, {327700}, CLQ_PER_TENSOR, 0, 0},      {1, {393217}, CLQ_PER_GROUP, 0, 31},       {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0},
-    {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},  {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001}, {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0},
-    {2, {131077, 3}, CLQ_PER_GROUP, 0, 1000}, {3, {5, 257, 259}, CLQ_PER_CHANNEL, 1, 0}, {3, {257, 5, 259}, CLQ_PER_GROUP, 2, 32},
-    {2, {577, 571}, CLQ_PER_TENSOR, 0, 0},
-};
 
 START_TEST(threads)
 {
@@ -334,14 +172,9 @@ START_TEST(threads)
     const int64_t repeats = test_amount(6, 1);
 
     for (int64_t repeat = 0; repeat < repeats; repeat++) {
-        const clq_scheme scheme = {.dtype = quantized_dtypes[test_between(&random, 0, 6)],
-                                   .symmetry = (clq_symmetry)test_between(&random, 0, 3),
-                                   .granularity = large_shapes[_i].granularity,
-                                   .quotient = (clq_quotient)test_between(&random, 0, 1),
-                                   .axis = large_shapes[_i].axis,
-                                   .group_size = large_shapes[_i].group_size};
-        try_scheme(&random, places, place_count, float_dtypes[test_between(&random, 0, 2)], &scheme, large_shapes[_i].rank,
-                   large_shapes[_i].shape);
+        const clq_scheme scheme = test_shape_scheme(&random, &test_large_shapes[_i], quantized_dtypes[test_between(&random, 0, 6)]);
+        try_scheme(&random, places, place_count, test_float_dtypes[test_between(&random, 0, 2)], &scheme, test_large_shapes[_i].rank,
+                   test_large_shapes[_i].shape);
     }
 #ifndef TEST_OPENCL
     int64_t tasks = 0;
@@ -454,7 +287,7 @@ START_TEST(buffers)
         params = (clq_qparams){.scheme = scheme, .scale = clq_tensor_buffer(CLQ_F32, scale_buffer, scale_offset, 1, shape)};
         test_note("seed %" PRIu64 ", x %s, q %s", random.seed, test_describe(&x), test_describe(&q));
         TEST_OK(context, clq_convert(context, &trial.x.view, &x));
-        TEST_OK(other, clq_convert(other, &trial.scale.view, &params.scale));
+        TEST_OK(other, clq_convert(other, &trial.p.scale.view, &params.scale));
         TEST_OK(context, clq_quantize(context, &x, &params, &q, NULL));
         if (clq_dtype_bits(scheme.dtype) > 4 || trial.q.view.strides[1] == 1)
             TEST_OK(other, clq_convert(other, &q, &trial.q.view));
@@ -505,8 +338,8 @@ int main(void)
     TCase *all = test_case(suite, "against the reference"), *known = test_case(suite, "known results");
 
     tcase_add_loop_test(all, combinations, 0, TEST_COUNT_OF(quantized_dtypes) * 3);
-    tcase_add_loop_test(all, tiles, 0, TEST_COUNT_OF(long_shapes));
-    tcase_add_loop_test(all, threads, 0, TEST_COUNT_OF(large_shapes));
+    tcase_add_loop_test(all, tiles, 0, test_long_shape_count);
+    tcase_add_loop_test(all, threads, 0, test_large_shape_count);
     tcase_add_test(known, frozen_pair);
     tcase_add_test(known, not_numbers);
     tcase_add_test(known, buffers);

@@ -6,7 +6,6 @@
 
 #include "base/alloc.h"
 #include "base/fp_mode.h"
-#include "reference.h"
 #ifdef CLQ_WITH_OPENCL
 #include "opencl/cl_device.h"
 #endif
@@ -529,6 +528,166 @@ void test_random_shape(struct test_random *random, int32_t rank, int64_t most, b
         shape[other] = kept;
     }
     if (may_be_empty && rank > 0 && test_chance(random, 40)) shape[test_between(random, 0, rank - 1)] = 0;
+}
+
+/* ---- schemes */
+
+const clq_dtype test_float_dtypes[3] = {CLQ_F32, CLQ_F16, CLQ_BF16};
+
+enum test_layout test_random_layout(struct test_random *random, bool is_input)
+{
+    if (test_chance(random, 3)) return TEST_CONTIGUOUS;
+    return (enum test_layout)test_between(random, 0, is_input ? TEST_BROADCAST : TEST_MIXED);
+}
+
+void test_random_range(struct test_random *random, clq_scheme *scheme)
+{
+    int64_t least, most, low, high;
+
+    ref_type_range(scheme->dtype, &least, &most);
+    if (least < 0 && scheme->symmetry == CLQ_SYMMETRIC_FULL) {
+        low = -test_between(random, 1, -least);
+        high = -low - test_between(random, 0, 1);
+        if (high > most) high = most;
+    } else if (least < 0 && scheme->symmetry != CLQ_ASYMMETRIC) {
+        low = -test_between(random, 1, -least);
+        high = test_between(random, 1, most);
+    } else {
+        low = test_between(random, least, most - 2);
+        high = test_between(random, low + 2, most);
+    }
+    if (low == 0 && high == 0) return;
+    scheme->qmin = (int32_t)low;
+    scheme->qmax = (int32_t)high;
+}
+
+static int64_t random_group_size(struct test_random *random, int64_t extent)
+{
+    switch (test_between(random, 0, 4)) {
+    case 0:
+        return 1;
+    case 1:
+        return extent + test_between(random, 0, 3) + (extent == 0);
+    case 2:
+        return test_chance(random, 8) ? INT64_MAX : 32;
+    default:
+        return test_between(random, 1, extent < 40 ? extent + 1 : 40);
+    }
+}
+
+void test_random_axis(struct test_random *random, clq_scheme *scheme, int32_t rank, const int64_t *shape)
+{
+    const int32_t axis = (int32_t)test_between(random, 0, rank > 0 ? rank - 1 : 0);
+
+    if (rank == 0) return;
+    scheme->axis = test_chance(random, 2) ? axis : axis - rank;
+    scheme->group_size = random_group_size(random, shape[axis]);
+}
+
+const struct test_shape test_long_shapes[] = {
+    {1, {5001}, CLQ_PER_GROUP, 0, 2049},
+    {2, {3, 5001}, CLQ_PER_GROUP, 1, 2500},
+    {2, {3, 5001}, CLQ_PER_GROUP, 1, 4999},
+    {2, {3, 4099}, CLQ_PER_GROUP, 1, 64},
+    {2, {3, 4099}, CLQ_PER_GROUP, 0, 2},
+    {2, {2500, 3}, CLQ_PER_GROUP, 0, 2049},
+    {2, {2500, 3}, CLQ_PER_GROUP, 0, 7},
+    {2, {2500, 3}, CLQ_PER_GROUP, 1, 2},
+    {2, {3, 5001}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {3, 5001}, CLQ_PER_CHANNEL, 0, 0},
+    {2, {5001, 3}, CLQ_PER_CHANNEL, -1, 0},
+    {2, {131, 67}, CLQ_PER_CHANNEL, -2, 0},
+    {3, {3, 2200, 2}, CLQ_PER_GROUP, 1, 2100},
+    {3, {2, 3, 2111}, CLQ_PER_CHANNEL, 1, 0},
+    {3, {65, 3, 33}, CLQ_PER_CHANNEL, 1, 0},
+    {3, {33, 65, 5}, CLQ_PER_GROUP, 1, 32},
+    {4, {3, 17, 9, 11}, CLQ_PER_GROUP, 2, 4},
+    {4, {5, 7, 16, 16}, CLQ_PER_CHANNEL, 1, 0},
+    {8, {2, 3, 2, 3, 2, 3, 2, 9}, CLQ_PER_GROUP, -4, 2},
+    {8, {2, 3, 2, 3, 2, 3, 2, 9}, CLQ_PER_CHANNEL, 5, 0},
+    {0, {0}, CLQ_PER_TENSOR, 0, 0},
+    {2, {71, 131}, CLQ_PER_TENSOR, 0, 0},
+};
+const int32_t test_long_shape_count = TEST_COUNT_OF(test_long_shapes);
+
+const struct test_shape test_large_shapes[] = {
+    {1, {327700}, CLQ_PER_TENSOR, 0, 0},      {1, {393217}, CLQ_PER_GROUP, 0, 31},       {2, {3, 131077}, CLQ_PER_CHANNEL, 0, 0},
+    {2, {2, 170001}, CLQ_PER_CHANNEL, 1, 0},  {2, {3, 131077}, CLQ_PER_GROUP, 1, 70001}, {2, {131077, 3}, CLQ_PER_CHANNEL, 1, 0},
+    {2, {131077, 3}, CLQ_PER_GROUP, 0, 1000}, {3, {5, 257, 259}, CLQ_PER_CHANNEL, 1, 0}, {3, {257, 5, 259}, CLQ_PER_GROUP, 2, 32},
+    {2, {577, 571}, CLQ_PER_TENSOR, 0, 0},
+};
+const int32_t test_large_shape_count = TEST_COUNT_OF(test_large_shapes);
+
+clq_scheme test_shape_scheme(struct test_random *random, const struct test_shape *shape, clq_dtype dtype)
+{
+    return (clq_scheme){.dtype = dtype,
+                        .symmetry = (clq_symmetry)test_between(random, 0, 3),
+                        .granularity = shape->granularity,
+                        .quotient = (clq_quotient)test_between(random, 0, 1),
+                        .axis = shape->axis,
+                        .group_size = shape->group_size};
+}
+
+static int64_t random_zero_point(struct test_random *random, const clq_scheme *scheme, const struct ref_scheme *resolved)
+{
+    if (resolved->symmetric || scheme->dtype == CLQ_S32) return resolved->zero_point;
+    if (test_chance(random, 4)) return resolved->qmin;
+    if (test_chance(random, 3)) return resolved->qmax;
+    return test_between(random, resolved->qmin, resolved->qmax);
+}
+
+void test_params_make(struct test_params *p, struct test_random *random, int32_t slot, const clq_scheme *scheme, int32_t rank,
+                      const int64_t *shape)
+{
+    int64_t param_shape[CLQ_MAX_RANK], index[CLQ_MAX_RANK] = {0};
+    int32_t param_rank;
+
+    memset(p, 0, sizeof *p);
+    p->params.scheme = *scheme;
+    ref_scheme_resolve(scheme, &p->resolved);
+    ref_scheme_shape(scheme, rank, shape, &param_rank, param_shape);
+    if (scheme->granularity == CLQ_PER_TENSOR && test_chance(random, 2)) param_shape[param_rank++] = 1;
+    test_tensor_make(&p->scale, random, slot, CLQ_F32, param_rank, param_shape, test_random_layout(random, true));
+    test_tensor_make(&p->zero_point, random, slot + 1, CLQ_S32, param_rank, param_shape, test_random_layout(random, true));
+    /* Without a zero point 0 must be allowed. */
+    p->has_zero_point = test_chance(random, 2) || (!p->resolved.symmetric && p->resolved.zero_point != 0);
+    p->params.scale = p->scale.view;
+    if (p->has_zero_point) p->params.zero_point = p->zero_point.view;
+    if (ref_elements(param_rank, param_shape) == 0) return;
+    do {
+        ref_set(&p->scale.view, index, test_random_scale(random));
+        if (p->has_zero_point) ref_set(&p->zero_point.view, index, (uint64_t)random_zero_point(random, scheme, &p->resolved));
+    } while (ref_next(param_rank, param_shape, index));
+    test_tensor_sync(&p->scale);
+    test_tensor_sync(&p->zero_point);
+}
+
+void test_params_free(struct test_params *p)
+{
+    test_tensor_free(&p->scale);
+    test_tensor_free(&p->zero_point);
+}
+
+void test_params_compare(const struct test_params *p)
+{
+    test_tensor_compare(&p->scale, "scale (an input)");
+    test_tensor_compare(&p->zero_point, "zero_point (an input)");
+}
+
+void test_params_fill(const struct test_params *p, struct test_random *random, struct test_tensor *tensor)
+{
+    const clq_tensor *const x = &tensor->view;
+    int64_t index[CLQ_MAX_RANK] = {0};
+    uint32_t s;
+    int64_t z;
+
+    if (ref_elements(x->rank, x->shape) == 0) return;
+    do {
+        ref_params_at(&p->params, &p->resolved, x->rank, index, &s, &z);
+        const uint32_t value = test_random_value(random, s, z, p->resolved.lowest, p->resolved.highest);
+        ref_set(x, index, ref_cast(CLQ_F32, x->dtype, value));
+    } while (ref_next(x->rank, x->shape, index));
+    test_tensor_sync(tensor);
 }
 
 /* ---- tables and contexts */

@@ -10,6 +10,7 @@
 #define CLQ_TESTS_TEST_SUPPORT_H
 
 #include "cpu/cpu_ops.h"
+#include "reference.h"
 #include <check.h>
 #include <clquant.h>
 #include <stdatomic.h>
@@ -88,7 +89,7 @@ uint32_t test_random_value(struct test_random *random, uint32_t s, int64_t z, in
 
 /* ---- memory */
 
-enum { TEST_SLOTS = 12 };
+enum { TEST_SLOTS = 16 };
 
 /*
  * Memory that begins or ends exactly at a page that cannot be touched. Each slot holds one piece at a time; what it held before
@@ -138,6 +139,54 @@ const char *test_describe_scheme(const clq_scheme *scheme);
 
 /* A random shape of the rank with at most `most` elements; one extent in eight is 1 and, if `may_be_empty`, a few are 0. */
 void test_random_shape(struct test_random *random, int32_t rank, int64_t most, bool may_be_empty, int64_t *shape);
+
+/* ---- schemes */
+
+extern const clq_dtype test_float_dtypes[3]; /* f32, f16, bf16 */
+
+/* A layout for an input or an output, contiguous in a third of all cases. */
+enum test_layout test_random_layout(struct test_random *random, bool is_input);
+
+/* A range inside the type's that the symmetry accepts. */
+void test_random_range(struct test_random *random, clq_scheme *scheme);
+
+/* An axis and a group size for the shape; none for rank 0. */
+void test_random_axis(struct test_random *random, clq_scheme *scheme, int32_t rank, const int64_t *shape);
+
+/* A shape and how its elements share scales. */
+struct test_shape {
+    int32_t rank;
+    int64_t shape[CLQ_MAX_RANK];
+    clq_granularity granularity;
+    int32_t axis;
+    int64_t group_size;
+};
+
+/* Shapes that meet the sizes of tiles, of parts for threads and of groups in all ways; and ones large enough for several threads to get parts. */
+extern const struct test_shape test_long_shapes[], test_large_shapes[];
+extern const int32_t test_long_shape_count, test_large_shape_count;
+
+/* The scheme of that shape, its symmetry and quotient drawn. */
+clq_scheme test_shape_scheme(struct test_random *random, const struct test_shape *shape, clq_dtype dtype);
+
+/* Parameters for a tensor, in any layout; the views are in `params`. */
+struct test_params {
+    struct test_tensor scale, zero_point;
+    clq_qparams params;
+    struct ref_scheme resolved;
+    bool has_zero_point;
+};
+
+/* Random scales and zero points, or none of the latter, in `slot` and the one after it. */
+void test_params_make(struct test_params *params, struct test_random *random, int32_t slot, const clq_scheme *scheme, int32_t rank,
+                      const int64_t *shape);
+void test_params_free(struct test_params *params);
+
+/* Fails unless the views hold what they did. */
+void test_params_compare(const struct test_params *params);
+
+/* Values that are hard for the very scale and zero point of their element. */
+void test_params_fill(const struct test_params *params, struct test_random *random, struct test_tensor *x);
 
 /* ---- tables and contexts */
 

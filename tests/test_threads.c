@@ -23,14 +23,19 @@ START_TEST(parallel_for_hook)
     context = test_context(NULL, 1, test_parallel_for, &hook);
     TEST_CHECK(test_works(context, 300000, 2) && hook.calls == 0, "one thread needs no hook");
     /* Nor for sums, which are made in parts on one thread too. */
-    float *const x = calloc(300000, sizeof *x);
+    float *const x = calloc(300000, sizeof *x), *const dx = calloc(300000, sizeof *dx), dscale, scale = 0.5f;
     const int64_t n = 300000;
-    const clq_tensor tensor = clq_tensor_host(CLQ_F32, x, 1, &n);
+    const clq_tensor tensor = clq_tensor_host(CLQ_F32, x, 1, &n), gradient = clq_tensor_host(CLQ_F32, dx, 1, &n),
+                     sum = clq_tensor_host(CLQ_F32, &dscale, 0, NULL);
+    const clq_qparams params = {.scheme = {.dtype = CLQ_S8}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
     clq_error_stats stats;
-    TEST_CHECK(x != NULL, "no memory for the test");
+    TEST_CHECK(x != NULL && dx != NULL, "no memory for the test");
     TEST_OK(context, clq_compute_error_stats(context, &tensor, &tensor, NULL, &stats));
     TEST_CHECK(stats.count == n && hook.calls == 0, "one thread needs no hook for sums");
+    TEST_OK(context, clq_fake_quantize_backward_learnable(context, &tensor, &tensor, &params, 1.0f, &gradient, &sum, NULL));
+    TEST_CHECK(dscale == 0.0f && hook.calls == 0, "one thread needs no hook for gradients");
     free(x);
+    free(dx);
     clq_context_free(context);
 }
 END_TEST

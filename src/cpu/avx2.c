@@ -122,6 +122,11 @@ INLINE void store_bytes_part(void *p, vbyte v, int64_t n)
     store_wide_part(p, v, n);
 }
 
+INLINE vhalf load_halves(const void *p)
+{
+    return _mm256_loadu_si256(p);
+}
+
 INLINE void store_halves(void *p, vhalf v)
 {
     _mm256_storeu_si256(p, v);
@@ -287,6 +292,25 @@ INLINE int count_lanes(vmask mask)
     return __builtin_popcount((unsigned)_mm256_movemask_ps(mask));
 }
 
+/* Words to bytes: each of the four masks has half of its lanes in either 128 bits. */
+INLINE uint64_t quad_bits(const vmask *masks)
+{
+    const __m256i a = _mm256_packs_epi32(as_s32(masks[0]), as_s32(masks[1])), b = _mm256_packs_epi32(as_s32(masks[2]), as_s32(masks[3]));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    return (uint32_t)_mm256_movemask_epi8(bytes);
+}
+
+INLINE vmask bits_lanes(uint32_t bits)
+{
+    const vint lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return equal_s32(and_s32(splat_s32((int32_t)bits), lane), lane);
+}
+
+INLINE vmask is_nan_lane(vfloat a)
+{
+    return _mm256_cmp_ps(a, a, _CMP_UNORD_Q);
+}
+
 INLINE bool any_nan(vfloat a)
 {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)) != 0;
@@ -364,6 +388,18 @@ INLINE vhalf pack_s16(vint a, vint b)
 INLINE vhalf upper_halves(vint a, vint b)
 {
     return _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_srli_epi32(a, 16), _mm256_srli_epi32(b, 16)), 0xd8);
+}
+
+INLINE vhalf keep_halves(vmask a, vmask b, vhalf v)
+{
+    return _mm256_and_si256(_mm256_permute4x64_epi64(_mm256_packs_epi32(as_s32(a), as_s32(b)), 0xd8), v);
+}
+
+INLINE vhalf keep_half_bits(uint32_t bits, vhalf v)
+{
+    const __m256i lane = _mm256_setr_epi16(0x1, 0x2, 0x4, 0x8, 0x10, 0x20, 0x40, 0x80, 0x100, 0x200, 0x400, 0x800, 0x1000, 0x2000, 0x4000,
+                                           (int16_t)0x8000);
+    return _mm256_and_si256(_mm256_cmpeq_epi16(_mm256_and_si256(_mm256_set1_epi16((int16_t)bits), lane), lane), v);
 }
 
 INLINE vhalf splat_16(int32_t x)
@@ -488,6 +524,22 @@ INLINE vdouble fma_f64(vdouble a, vdouble b, vdouble c)
     return _mm256_fmadd_pd(a, b, c);
 }
 
+INLINE vdouble load_f64(const double *p)
+{
+    return _mm256_loadu_pd(p);
+}
+
+INLINE void store_f64(double *p, vdouble a)
+{
+    _mm256_storeu_pd(p, a);
+}
+
+INLINE vdouble add_unless_f64(vmask mask, int half, vdouble a, vdouble sum)
+{
+    const __m128i lanes = half ? _mm256_extracti128_si256(as_s32(mask), 1) : _mm256_castsi256_si128(as_s32(mask));
+    return _mm256_add_pd(_mm256_andnot_pd(_mm256_castsi256_pd(_mm256_cvtepi32_epi64(lanes)), a), sum);
+}
+
 INLINE double sum_f64(vdouble a)
 {
     const __m128d v = _mm_add_pd(_mm256_castpd256_pd128(a), _mm256_extractf128_pd(a, 1));
@@ -581,6 +633,11 @@ const struct clq_cpu_ops clq_cpu_avx2 = {
     .name = "avx2",
     .quantize = QUANTIZE_SLOTS,
     .dequantize = DEQUANTIZE_SLOTS,
+    .requantize = REQUANTIZE_SLOTS,
+    .fake_quantize = FAKE_QUANTIZE_SLOTS,
+    .fake_backward = FAKE_BACKWARD_SLOTS,
+    .mask_backward = MASK_BACKWARD_SLOTS,
+    .learnable_backward = LEARNABLE_BACKWARD_SLOTS,
     .minmax = MINMAX_SLOTS,
     .widen = {NULL, widen_f16_row, widen_bf16_row},
     .narrow = {NULL, narrow_f16_row, narrow_bf16_row},

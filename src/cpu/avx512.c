@@ -87,6 +87,11 @@ INLINE void store_bytes_part(void *p, vbyte v, int64_t n)
     _mm512_mask_storeu_epi8(p, ((__mmask64)1 << n) - 1, v);
 }
 
+INLINE vhalf load_halves(const void *p)
+{
+    return _mm512_loadu_si512(p);
+}
+
 INLINE void store_halves(void *p, vhalf v)
 {
     _mm512_storeu_si512(p, v);
@@ -251,6 +256,21 @@ INLINE int count_lanes(vmask mask)
     return __builtin_popcount(mask);
 }
 
+INLINE uint64_t quad_bits(const vmask *masks)
+{
+    return _cvtmask64_u64(_mm512_kunpackd(_mm512_kunpackw(masks[3], masks[2]), _mm512_kunpackw(masks[1], masks[0])));
+}
+
+INLINE vmask bits_lanes(uint32_t bits)
+{
+    return (vmask)bits;
+}
+
+INLINE vmask is_nan_lane(vfloat a)
+{
+    return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+}
+
 INLINE bool any_nan(vfloat a)
 {
     return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0;
@@ -327,6 +347,16 @@ INLINE vhalf upper_halves(vint a, vint b)
     const vint first = _mm512_setr_epi32(0x00030001, 0x00070005, 0x000b0009, 0x000f000d, 0x00130011, 0x00170015, 0x001b0019, 0x001f001d,
                                          0x00230021, 0x00270025, 0x002b0029, 0x002f002d, 0x00330031, 0x00370035, 0x003b0039, 0x003f003d);
     return _mm512_permutex2var_epi16(a, first, b);
+}
+
+INLINE vhalf keep_half_bits(uint32_t bits, vhalf v)
+{
+    return _mm512_maskz_mov_epi16(bits, v);
+}
+
+INLINE vhalf keep_halves(vmask a, vmask b, vhalf v)
+{
+    return keep_half_bits(_mm512_kunpackw(b, a), v);
 }
 
 INLINE vhalf splat_16(int32_t x)
@@ -449,6 +479,22 @@ INLINE vdouble fma_f64(vdouble a, vdouble b, vdouble c)
     return _mm512_fmadd_pd(a, b, c);
 }
 
+INLINE vdouble load_f64(const double *p)
+{
+    return _mm512_loadu_pd(p);
+}
+
+INLINE void store_f64(double *p, vdouble a)
+{
+    _mm512_storeu_pd(p, a);
+}
+
+INLINE vdouble add_unless_f64(vmask mask, int half, vdouble a, vdouble sum)
+{
+    const __mmask16 others = _knot_mask16(mask);
+    return _mm512_mask_add_pd(sum, (__mmask8)(half ? _kshiftri_mask16(others, 8) : others), a, sum);
+}
+
 INLINE double sum_f64(vdouble a)
 {
     return _mm512_reduce_add_pd(a);
@@ -537,6 +583,11 @@ const struct clq_cpu_ops clq_cpu_avx512 = {
     .name = "avx512",
     .quantize = QUANTIZE_SLOTS,
     .dequantize = DEQUANTIZE_SLOTS,
+    .requantize = REQUANTIZE_SLOTS,
+    .fake_quantize = FAKE_QUANTIZE_SLOTS,
+    .fake_backward = FAKE_BACKWARD_SLOTS,
+    .mask_backward = MASK_BACKWARD_SLOTS,
+    .learnable_backward = LEARNABLE_BACKWARD_SLOTS,
     .minmax = MINMAX_SLOTS,
     .widen = {NULL, widen_f16_row, widen_bf16_row},
     .narrow = {NULL, narrow_f16_row, narrow_bf16_row},

@@ -115,6 +115,8 @@ struct job {
     int64_t unit; /* parts begin at multiples of it */
     int64_t parts;
     float *part_lo, *part_hi; /* minmax: param_count for each part; NULL: parts share no parameter */
+    double *slopes, *outside; /* learnable gradients: param_count for each part, or for all if parts share no parameter */
+    int64_t copies;           /* of them */
     struct clq_error_sums sums[MAX_PARTS];
 };
 
@@ -127,19 +129,14 @@ static int64_t find_border(const struct job *job, int64_t part)
     return (units / job->parts * part + units % job->parts * part / job->parts) * job->unit;
 }
 
-static bool is_4bit(clq_dtype dtype)
-{
-    return dtype == CLQ_S4 || dtype == CLQ_U4;
-}
-
-/* Where parts of loop `i` may begin. The innermost loop is cut at whole cache lines of any type; a 4-bit operand at whole bytes, which an
-   even number of outermost steps always is. */
+/* Where parts of loop `i` may begin. The innermost loop is cut at whole cache lines of any type; a 4-bit operand and a mask at whole bytes, which
+   8 outermost steps always are. */
 static int64_t find_unit(const struct clq_op *op, int32_t i)
 {
-    return i == op->rank - 1 ? 64 : 2;
+    return i == op->rank - 1 ? 64 : clq_op_has_operand(op, CLQ_MASK) ? 8 : 2;
 }
 
-/* The outermost loop that is long enough, else the longest; only the outermost one keeps the parts of a 4-bit operand apart. */
+/* The outermost loop that is long enough, else the longest; only the outermost one keeps the parts of a 4-bit operand or a mask apart. */
 static void choose_loop(struct job *job, int64_t parts)
 {
     const struct clq_op *op = job->op;
@@ -148,7 +145,7 @@ static void choose_loop(struct job *job, int64_t parts)
     if (parts == 1) return;
     for (int32_t i = 0; i < op->rank && most < parts; ++i) {
         const int64_t units = clq_ceil_div(op->loops[i].extent, find_unit(op, i));
-        if (i > 0 && (is_4bit(op->operand[0].dtype) || is_4bit(op->operand[1].dtype))) break;
+        if (i > 0 && clq_op_is_packed(op)) break;
         if (units <= most) continue;
         most = units;
         job->loop = i;
@@ -184,6 +181,11 @@ static void run_part(void *argument, int64_t part)
     struct clq_walk walk = {.op = op, .ops = job->ops, .loop = job->loop, .begin = find_border(job, part), .end = find_border(job, part + 1)};
     walk.lo = job->part_lo ? job->part_lo + part * op->param_count : op->lo;
     walk.hi = job->part_hi ? job->part_hi + part * op->param_count : op->hi;
+    if (job->slopes) {
+        const int64_t first = job->copies == 1 ? 0 : part * op->param_count;
+        walk.slopes = job->slopes + first;
+        walk.outside = op->has_dzero_point ? job->outside + first : NULL;
+    }
     walk.sums = &job->sums[op->kind == CLQ_OP_ERROR_STATS ? part : 0];
     if (walk.begin < walk.end) clq_walk_run(&walk);
     if (op->counted)
@@ -265,23 +267,107 @@ static void run_minmax(const clq_allocator *allocator, struct job *job)
     finish_range(op->lo, op->hi, op->param_count);
 }
 
+/* Sums are made in parts that depend on the shape alone: each of its own parameters or, where there are not enough or they would be narrow columns,
+   with a sum of its own for each, added up in order. */
+static void split_learnable(struct job *job)
+{
+    const int64_t most_sums = 1 << 20, parts = clq_max_i64(1, clq_min_i64(MAX_PARTS, job->op->count / ELEMENTS_PER_TASK));
+    const int64_t copies = clq_min_i64(parts, most_sums / job->op->param_count);
+    job->loop = 0;
+    job->copies = 1;
+    if (choose_param_loop(job, parts) && (job->loop < job->op->rank - 1 || job->loop == 0 || copies < 8)) return;
+    job->loop = 0;
+    choose_loop(job, clq_max_i64(1, copies));
+    job->copies = job->parts;
+}
+
+static void run_learnable(struct job *job)
+{
+    struct clq_op *op = job->op;
+    split_learnable(job);
+    job->slopes = op->gradient_sums;
+    job->outside = job->slopes + job->copies * op->param_count;
+    clq_parallel_for(job->threads, job->parts, run_part, job);
+    for (int64_t p = 0; p < op->param_count; ++p) {
+        double slope = 0, outside = 0;
+        for (int64_t i = 0; i < job->copies; ++i) {
+            slope += job->slopes[i * op->param_count + p];
+            outside += job->outside[i * op->param_count + p];
+        }
+        op->dscale[p] = (float)((double)op->gradient_scale * slope);
+        if (op->has_dzero_point) op->dzero_point[p] = (float)((double)op->gradient_scale * -(double)op->scale[p] * outside);
+    }
+}
+
+/* Zeroed memory for the gradients' sums, for all of them in one piece: the caller's allocator is only for the caller's thread. */
+static clq_status make_gradient_sums(clq_context *context, struct clq_op *const *ops, int64_t n, double **sums)
+{
+    for (int pass = 0; pass < 2; ++pass) {
+        int64_t at = 0;
+        for (int64_t i = 0; i < n; ++i) {
+            struct job job;
+            if (ops[i]->kind != CLQ_OP_BACKWARD_LEARNABLE) continue;
+            job.op = ops[i];
+            split_learnable(&job);
+            if (pass == 1) ops[i]->gradient_sums = *sums + at;
+            at += 2 * job.copies * ops[i]->param_count;
+        }
+        if (at == 0) return CLQ_OK;
+        if (pass == 0) *sums = clq_alloc_zeroed(&context->allocator, at, sizeof **sums);
+        if (!*sums) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for %lld sums of gradients", context->call, (long long)at);
+    }
+    return CLQ_OK;
+}
+
+/* Ranges become averages: what follows reads them from there. */
+static void update_averages(const struct clq_op *op, int64_t begin, int64_t n)
+{
+    for (int64_t i = begin; i < begin + n; ++i) {
+        const float old_lo = clqm_flush(op->average_lo[i]), old_hi = clqm_flush(op->average_hi[i]);
+        const bool empty = old_lo > old_hi;
+        const float lo = empty ? op->lo[i] : clqm_moving_average(old_lo, op->lo[i], op->averaging);
+        const float hi = empty ? op->hi[i] : clqm_moving_average(old_hi, op->hi[i], op->averaging);
+        op->average_lo[i] = lo;
+        op->average_hi[i] = hi < lo ? lo : hi;
+    }
+}
+
+/* The parameters [begin, begin + n) from their ranges. */
+static void derive_params(const struct clq_op *op, const struct clq_cpu_ops *ops, int64_t begin, int64_t n)
+{
+    const float *lo = op->averaged ? op->average_lo : op->lo, *hi = op->averaged ? op->average_hi : op->hi;
+    if (op->averaged) update_averages(op, begin, n);
+    ops->qparams_from_range(lo + begin, hi + begin, n, &op->rule, op->scale_out + begin, op->has_zero_point ? op->zero_point_out + begin : NULL);
+}
+
 static void run_qparams_part(void *argument, int64_t part)
 {
     const struct job *job = argument;
+    const int64_t begin = find_border(job, part);
+    derive_params(job->op, job->ops, begin, find_border(job, part + 1) - begin);
+}
+
+static void run_multipliers_part(void *argument, int64_t part)
+{
+    const struct job *job = argument;
     const struct clq_op *op = job->op;
-    const int64_t begin = find_border(job, part), n = find_border(job, part + 1) - begin;
-    job->ops->qparams_from_range(op->lo + begin, op->hi + begin, n, &op->rule, op->scale_out + begin,
-                                 op->has_zero_point ? op->zero_point_out + begin : NULL);
+    const int64_t end = find_border(job, part + 1);
+    for (int64_t i = find_border(job, part); i < end; ++i) {
+        const int64_t source = op->is_single ? 0 : i, target = op->is_target_single ? 0 : i;
+        op->scale_out[i] = clqm_multiplier(op->scale[source], op->target_scale[target]);
+        op->source_zero_point[i] = op->has_zero_point ? op->zero_point[source] : op->fixed_zero_point;
+        op->zero_point_out[i] = op->has_target_zero_point ? op->target_zero_point[target] : op->fixed_target_zero_point;
+    }
 }
 
 /* The parameters are the one loop here. */
-static void run_qparams(struct job *job)
+static void run_params(struct job *job, clq_task_fn run_params_part)
 {
     job->op->rank = 1;
     job->op->loops[0] = (struct clq_loop){.extent = job->op->param_count};
     job->unit = 64;
     job->parts = count_tasks(job->threads, job->op->param_count);
-    clq_parallel_for(job->threads, job->parts, run_qparams_part, job);
+    clq_parallel_for(job->threads, job->parts, run_params_part, job);
 }
 
 static void run_op(const clq_context *context, const struct clq_threads *threads, struct clq_op *op)
@@ -294,14 +380,90 @@ static void run_op(const clq_context *context, const struct clq_threads *threads
     switch (op->kind) {
     case CLQ_OP_CONVERT:
     case CLQ_OP_QUANTIZE:
-    case CLQ_OP_DEQUANTIZE: run_elementwise(&job); break;
+    case CLQ_OP_DEQUANTIZE:
+    case CLQ_OP_REQUANTIZE:
+    case CLQ_OP_FAKE_QUANTIZE:
+    case CLQ_OP_BACKWARD: run_elementwise(&job); break;
     case CLQ_OP_MINMAX: run_minmax(&context->allocator, &job); break;
-    case CLQ_OP_QPARAMS: run_qparams(&job); break;
+    case CLQ_OP_QPARAMS: run_params(&job, run_qparams_part); break;
+    case CLQ_OP_MULTIPLIERS: run_params(&job, run_multipliers_part); break;
     case CLQ_OP_ERROR_STATS: run_error_stats(&job); break;
+    case CLQ_OP_BACKWARD_LEARNABLE: run_learnable(&job); break;
     }
 }
 
+/* ------------------------------------------------------------------------------------------------ chains */
+
+/* Bytes of a float tensor that stay in the second-level cache from one step to the next. */
+#define CHAIN_BYTES (256 << 10)
+
+/* Range, parameters and values of a tensor, one part after the other: each is read from memory once. */
+struct chain {
+    struct clq_op *range, *params, *values;
+    struct job job; /* of the values, cut along the outermost loop */
+};
+
+/* The steps follow each other, and the outermost loop has parameters of its own, adjacent for adjacent indices. */
+static bool is_chain(const struct clq_op *op)
+{
+    const struct clq_op *params = op->then, *values = params ? params->then : NULL;
+    const struct clq_loop *outer = &op->loops[0];
+    if (op->kind != CLQ_OP_MINMAX || !values || params->kind != CLQ_OP_QPARAMS || values->then) return false;
+    if (values->kind != CLQ_OP_QUANTIZE && values->kind != CLQ_OP_FAKE_QUANTIZE) return false;
+    if (op->counted || outer->param_stride == 0) return false;
+    if (op->rank != values->rank || clq_ceil_div(outer->extent, outer->group) * outer->param_stride != op->param_count) return false;
+    for (int32_t i = 0; i < op->rank; ++i) {
+        const struct clq_loop *a = &op->loops[i], *b = &values->loops[i];
+        if (a->extent != b->extent || a->param_stride != b->param_stride || a->group != b->group || a->stride[0] != b->stride[0]) return false;
+    }
+    return true;
+}
+
+static void run_chain_part(void *argument, int64_t part)
+{
+    struct chain *chain = argument;
+    const struct clq_loop *outer = &chain->values->loops[0];
+    const int64_t begin = find_border(&chain->job, part), end = find_border(&chain->job, part + 1);
+    const int64_t first = begin / outer->group * outer->param_stride, n = clq_ceil_div(end, outer->group) * outer->param_stride - first;
+    struct clq_walk walk = {.op = chain->range, .ops = chain->job.ops, .begin = begin, .end = end, .lo = chain->range->lo, .hi = chain->range->hi};
+    fill_range(walk.lo + first, walk.hi + first, n);
+    clq_walk_run(&walk);
+    finish_range(walk.lo + first, walk.hi + first, n);
+    derive_params(chain->params, chain->job.ops, first, n);
+    run_part(&chain->job, part);
+}
+
+static void run_in_parts(const clq_context *context, const struct clq_threads *threads, struct clq_op *op)
+{
+    struct chain chain = {.range = op, .params = op->then, .values = op->then->then};
+    const struct clq_loop *outer = &op->loops[0];
+    chain.job = (struct job){.op = chain.values, .ops = context->cpu_state, .threads = threads};
+    /* So many groups begin where an element of any operand begins a byte. */
+    chain.job.unit = outer->group * (clq_op_is_packed(chain.values) ? 8 : 1);
+    chain.job.parts = clq_min_i64(clq_ceil_div(outer->extent, chain.job.unit), clq_ceil_div(op->count * clq_op_bits(op, 0) / 8, CHAIN_BYTES));
+    clq_parallel_for(threads, chain.job.parts, run_chain_part, &chain);
+}
+
+/* An operation and what is to follow it. */
+static void run_all(const clq_context *context, const struct clq_threads *threads, struct clq_op *op)
+{
+    if (is_chain(op)) {
+        run_in_parts(context, threads, op);
+        return;
+    }
+    for (; op; op = op->then)
+        run_op(context, threads, op);
+}
+
 /* ------------------------------------------------------------------------------------------------ several operations */
+
+static int64_t count_elements(const struct clq_op *op)
+{
+    int64_t count = 0;
+    for (; op; op = op->then)
+        count += op->count;
+    return count;
+}
 
 /* Operations of a batch, cut into shares of about as many elements. */
 struct batch {
@@ -320,9 +482,10 @@ static void run_share(void *argument, int64_t share)
     int64_t at = 0;
     for (int64_t i = 0; i < batch->n; ++i) {
         struct clq_op *op = batch->ops[i];
-        if (op->count >= batch->small_limit) continue;
-        if (at / per_share == share) run_op(batch->context, &alone, op);
-        at += op->count;
+        const int64_t count = count_elements(op);
+        if (count >= batch->small_limit) continue;
+        if (at / per_share == share) run_all(batch->context, &alone, op);
+        at += count;
     }
 }
 
@@ -330,11 +493,13 @@ static void run_batch(const clq_context *context, struct clq_op *const *ops, int
 {
     const struct clq_threads *threads = &context->threads;
     struct batch batch = {.context = context, .ops = ops, .n = n, .small_limit = (int64_t)threads->count * ELEMENTS_PER_TASK};
-    for (int64_t i = 0; i < n; ++i)
-        if (ops[i]->count >= batch.small_limit)
-            run_op(context, threads, ops[i]);
+    for (int64_t i = 0; i < n; ++i) {
+        const int64_t count = count_elements(ops[i]);
+        if (count >= batch.small_limit)
+            run_all(context, threads, ops[i]);
         else
-            batch.small_elements += ops[i]->count; /* n operations of less than 2^26 elements */
+            batch.small_elements += count; /* n operations of less than 2^26 elements */
+    }
     if (batch.small_elements == 0) return;
     batch.shares = clq_min_i64(n, 4 * count_tasks(threads, batch.small_elements));
     if (threads->count == 1) batch.shares = 1;
@@ -350,13 +515,16 @@ static bool supports(const clq_context *context, const struct clq_op *op)
 static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n)
 {
     const clq_fp_mode mode = clq_fp_mode_enter();
-    if (n == 1)
-        run_op(context, &context->threads, ops[0]);
-    else
+    double *sums = NULL;
+    const clq_status status = make_gradient_sums(context, ops, n, &sums);
+    if (status == CLQ_OK && n == 1)
+        run_all(context, &context->threads, ops[0]);
+    else if (status == CLQ_OK)
         run_batch(context, ops, n);
+    clq_dealloc(&context->allocator, sums);
     clq_fp_mode_leave(mode);
-    return CLQ_OK;
+    return status;
 }
 
 const struct clq_backend clq_backend_cpu = {
-    .name = "cpu", .create = create, .destroy = destroy, .supports = supports, .run = run, .describe = describe, .list = list};
+    .name = "cpu", .create = create, .destroy = destroy, .supports = supports, .run = run, .runs_chains = true, .describe = describe, .list = list};

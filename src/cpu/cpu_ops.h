@@ -22,17 +22,22 @@ enum { CLQ_INT_S8, CLQ_INT_U8, CLQ_INT_S16, CLQ_INT_U16, CLQ_INT_S32, CLQ_INT_TY
 struct clq_span {
     const void *src;
     void *dst; /* not used by minmax */
+    const void *x;                /* fake_backward, learnable_backward: third operand */
+    uint8_t *mask;                /* fake_quantize: NULL, or written; mask_backward: read. Element (row, col) in bit col % 8 of byte col / 8 of the row's */
     int64_t rows, cols;
-    int64_t src_pitch, dst_pitch; /* elements from a row to the next; any sign */
+    int64_t src_pitch, dst_pitch, x_pitch; /* elements from a row to the next; any sign */
+    int64_t mask_pitch;           /* bytes from a row to the next: (cols + 7) / 8 or more. Spare bits of a row are written as 0 */
     int64_t group;                /* 1 or more */
     int64_t param_pitch;          /* 0 or more */
     const float *scale;           /* aligned to float */
     const int32_t *zero_point;    /* NULL: fixed_zero_point for all */
     int32_t fixed_zero_point;
-    int32_t qmin, qmax;           /* quantize: effective range; not used for s32 */
-    bool reciprocal;              /* quantize: d = x * fl(1 / s) instead of x / s */
-    int64_t *counts;              /* quantize: NULL, or [3] += NaN, infinite, finite clipped; minmax: [2] += NaN, infinite */
+    const int32_t *source_zero_point; /* requantize: that of src, indexed as scale, which holds the multipliers; zero_point is there then */
+    int32_t qmin, qmax;           /* effective range; not used for s32, nor by dequantize */
+    bool reciprocal;              /* d = x * fl(1 / s) instead of x / s; not used by dequantize, requantize */
+    int64_t *counts;              /* quantize, fake_quantize: NULL, or [3] += NaN, infinite, finite clipped; minmax: [2] += NaN, infinite */
     float *lo, *hi;               /* minmax: indexed as scale */
+    double *slopes, *outside;     /* learnable_backward: += sums, indexed as scale; outside may be NULL */
 };
 
 typedef void (*clq_span_fn)(const struct clq_span *span);
@@ -50,6 +55,21 @@ struct clq_cpu_ops {
     /* lo[p] = min(lo[p], finite x), hi[p] likewise, over the elements with parameter p. Zeros and denormals are taken as they come (the
        driver flushes the result); NaN and infinities are skipped and counted. */
     clq_span_fn minmax[CLQ_FLOAT_TYPES];
+
+    /* s8, u8 or s32 (the others are NULL) to s8 and u8: clqm_requantize(). In place if src is dst. */
+    clq_span_fn requantize[CLQ_INT_TYPES][2];
+
+    /* dst[i] = dequantized quantized src[i], of the same type; mask bits are 1 where clqm_inside(). In place if src is dst. */
+    clq_span_fn fake_quantize[CLQ_FLOAT_TYPES];
+
+    /* dst[i] = inside ? src[i] : +0, the bits of src; by x and the parameters, or by the mask for elements of 2 and 4 bytes. In place if src is dst. */
+    clq_span_fn fake_backward[CLQ_FLOAT_TYPES];
+    clq_span_fn mask_backward[2];
+
+    /* The same by x, and for the elements with parameter p: slopes[p] += sum of src[i] * clqm_slope(), outside[p] += sum of src[i] where x is
+       neither inside nor NaN. Sums of one call in f64 from products that are exact or rounded to f64; their order depends on the span's rows, cols and
+       group alone, never on its pitches or on where things lie. */
+    clq_span_fn learnable_backward[CLQ_FLOAT_TYPES];
 
     clq_cast_fn widen[CLQ_FLOAT_TYPES];      /* f16, bf16 to f32; [CLQ_FLOAT_F32] is NULL */
     clq_cast_fn narrow[CLQ_FLOAT_TYPES];     /* f32 to f16, bf16; [CLQ_FLOAT_F32] is NULL */

@@ -107,6 +107,11 @@ INLINE void store_bytes_part(void *p, vbyte v, int64_t n)
     store_part(p, vreinterpretq_u8_s8(v), n);
 }
 
+INLINE vhalf load_halves(const void *p)
+{
+    return vreinterpretq_s16_u8(vld1q_u8(p));
+}
+
 INLINE void store_halves(void *p, vhalf v)
 {
     vst1q_u8(p, vreinterpretq_u8_s16(v));
@@ -270,6 +275,26 @@ INLINE int count_lanes(vmask mask)
     return -vaddvq_s32(vreinterpretq_s32_u32(mask));
 }
 
+/* Lanes to bytes, each of which keeps its bit; then the bytes of either half add up. */
+INLINE uint64_t quad_bits(const vmask *masks)
+{
+    const uint8x16_t bit = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    const uint16x8_t a = vmovn_high_u32(vmovn_u32(masks[0]), masks[1]), b = vmovn_high_u32(vmovn_u32(masks[2]), masks[3]);
+    const uint8x16_t bytes = vandq_u8(vmovn_high_u16(vmovn_u16(a), b), bit);
+    return vaddv_u8(vget_low_u8(bytes)) | (uint64_t)vaddv_u8(vget_high_u8(bytes)) << 8;
+}
+
+INLINE vmask bits_lanes(uint32_t bits)
+{
+    const uint32_t lanes[4] = {1, 2, 4, 8};
+    return vtstq_u32(vdupq_n_u32(bits), vld1q_u32(lanes));
+}
+
+INLINE vmask is_nan_lane(vfloat a)
+{
+    return vmvnq_u32(vceqq_f32(a, a));
+}
+
 INLINE bool any_nan(vfloat a)
 {
     return vminvq_u32(vceqq_f32(a, a)) == 0;
@@ -342,6 +367,17 @@ INLINE vhalf pack_s16(vint a, vint b)
 INLINE vhalf upper_halves(vint a, vint b)
 {
     return vuzp2q_s16(vreinterpretq_s16_s32(a), vreinterpretq_s16_s32(b));
+}
+
+INLINE vhalf keep_halves(vmask a, vmask b, vhalf v)
+{
+    return vandq_s16(vreinterpretq_s16_u16(vmovn_high_u32(vmovn_u32(a), b)), v);
+}
+
+INLINE vhalf keep_half_bits(uint32_t bits, vhalf v)
+{
+    const uint16_t lanes[8] = {1, 2, 4, 8, 16, 32, 64, 128};
+    return vandq_s16(vreinterpretq_s16_u16(vtstq_u16(vdupq_n_u16((uint16_t)bits), vld1q_u16(lanes))), v);
 }
 
 INLINE vhalf splat_16(int32_t x)
@@ -462,6 +498,13 @@ INLINE vdouble fma_f64(vdouble a, vdouble b, vdouble c)
     return vfmaq_f64(c, a, b);
 }
 
+INLINE vdouble add_unless_f64(vmask mask, int half, vdouble a, vdouble sum)
+{
+    const int32x4_t lanes = vreinterpretq_s32_u32(mask);
+    const int64x2_t wide = half ? vmovl_high_s32(lanes) : vmovl_s32(vget_low_s32(lanes));
+    return vaddq_f64(vreinterpretq_f64_s64(vbicq_s64(vreinterpretq_s64_f64(a), wide)), sum);
+}
+
 INLINE double sum_f64(vdouble a)
 {
     return vaddvq_f64(a);
@@ -470,6 +513,11 @@ INLINE double sum_f64(vdouble a)
 INLINE vdouble load_f64(const void *p)
 {
     return vreinterpretq_f64_u8(vld1q_u8(p));
+}
+
+INLINE void store_f64(double *p, vdouble a)
+{
+    vst1q_f64(p, a);
 }
 
 INLINE vfloat nearest_f64(const void *p)
@@ -534,6 +582,11 @@ const struct clq_cpu_ops clq_cpu_neon = {
     .name = "neon",
     .quantize = QUANTIZE_SLOTS,
     .dequantize = DEQUANTIZE_SLOTS,
+    .requantize = REQUANTIZE_SLOTS,
+    .fake_quantize = FAKE_QUANTIZE_SLOTS,
+    .fake_backward = FAKE_BACKWARD_SLOTS,
+    .mask_backward = MASK_BACKWARD_SLOTS,
+    .learnable_backward = LEARNABLE_BACKWARD_SLOTS,
     .minmax = MINMAX_SLOTS,
     .widen = {NULL, widen_f16_row, widen_bf16_row},
     .narrow = {NULL, narrow_f16_row, narrow_bf16_row},

@@ -130,6 +130,93 @@ INLINE void dequantize(const struct clq_span *span, int int_type, int float_type
     }
 }
 
+INLINE void requantize(const struct clq_span *span, int from, int to)
+{
+    for (int64_t row = 0; row < span->rows; ++row) {
+        const char *src = (const char *)span->src + row * span->src_pitch * int_bytes(from);
+        char *dst = (char *)span->dst + row * span->dst_pitch * int_bytes(to);
+        int64_t p = row * span->param_pitch;
+        for (int64_t col = 0; col < span->cols; ++p) {
+            const int64_t end = span->cols - col < span->group ? span->cols : col + span->group;
+            const float m = span->scale[p];
+            const int32_t z = span->zero_point[p], source_z = span->source_zero_point[p];
+            for (; col < end; ++col)
+                store_int(dst, col, to, clqm_requantize(load_int(src, col, from) - source_z, m, z, span->qmin, span->qmax));
+        }
+    }
+}
+
+INLINE void fake_quantize(const struct clq_span *span, int type)
+{
+    for (int64_t row = 0; row < span->rows; ++row) {
+        const char *src = (const char *)span->src + row * span->src_pitch * float_bytes(type);
+        char *dst = (char *)span->dst + row * span->dst_pitch * float_bytes(type);
+        uint8_t *mask = span->mask ? span->mask + row * span->mask_pitch : NULL;
+        int64_t p = row * span->param_pitch;
+        if (mask) memset(mask, 0, (size_t)((span->cols + 7) / 8));
+        for (int64_t col = 0; col < span->cols; ++p) {
+            const int64_t end = span->cols - col < span->group ? span->cols : col + span->group;
+            const float s = span->scale[p];
+            const int32_t z = get_zero_point(span, p);
+            for (; col < end; ++col) {
+                const float x = load_float(src, col, type);
+                const float d = clqm_quotient(x, s, span->reciprocal);
+                store_float(dst, col, type, clqm_dequantize(clqm_quantize(d, z, span->qmin, span->qmax), s, z));
+                if (mask) mask[col / 8] |= (uint8_t)(clqm_inside(d, z, span->qmin, span->qmax) << col % 8);
+                if (span->counts) count(span->counts, x, clqm_clipped(d, z, span->qmin, span->qmax));
+            }
+        }
+    }
+}
+
+/* The bits of one element, or zeros. */
+INLINE void pass_gradient(const char *src, char *dst, int64_t i, int64_t bytes, bool inside)
+{
+    uint32_t bits = 0;
+    if (inside) memcpy(&bits, src + i * bytes, (size_t)bytes);
+    memcpy(dst + i * bytes, &bits, (size_t)bytes);
+}
+
+/* With sums if `learnable`. */
+INLINE void backward(const struct clq_span *span, int type, bool learnable)
+{
+    for (int64_t row = 0; row < span->rows; ++row) {
+        const char *src = (const char *)span->src + row * span->src_pitch * float_bytes(type);
+        const char *values = (const char *)span->x + row * span->x_pitch * float_bytes(type);
+        char *dst = (char *)span->dst + row * span->dst_pitch * float_bytes(type);
+        int64_t p = row * span->param_pitch;
+        for (int64_t col = 0; col < span->cols; ++p) {
+            const int64_t end = span->cols - col < span->group ? span->cols : col + span->group;
+            const float s = span->scale[p];
+            const int32_t z = get_zero_point(span, p);
+            double slopes = 0, outside = 0;
+            for (; col < end; ++col) {
+                const float x = load_float(values, col, type), d = clqm_quotient(x, s, span->reciprocal);
+                const bool inside = clqm_inside(d, z, span->qmin, span->qmax);
+                if (learnable && !clqm_is_nan(x)) {
+                    const double dy = load_float(src, col, type);
+                    slopes += dy * clqm_slope(d, z, span->qmin, span->qmax);
+                    outside += inside ? 0 : dy;
+                }
+                pass_gradient(src, dst, col, float_bytes(type), inside);
+            }
+            if (learnable) span->slopes[p] += slopes;
+            if (learnable && span->outside) span->outside[p] += outside;
+        }
+    }
+}
+
+INLINE void mask_backward(const struct clq_span *span, int64_t bytes)
+{
+    for (int64_t row = 0; row < span->rows; ++row) {
+        const char *src = (const char *)span->src + row * span->src_pitch * bytes;
+        char *dst = (char *)span->dst + row * span->dst_pitch * bytes;
+        const uint8_t *mask = span->mask + row * span->mask_pitch;
+        for (int64_t col = 0; col < span->cols; ++col)
+            pass_gradient(src, dst, col, bytes, mask[col / 8] >> col % 8 & 1);
+    }
+}
+
 INLINE void minmax(const struct clq_span *span, int float_type)
 {
     for (int64_t row = 0; row < span->rows; ++row) {
@@ -258,6 +345,15 @@ INLINE void copy2d(const void *src, int64_t src_row, int64_t src_col, void *dst,
     static void dequantize_##i##_##f(const struct clq_span *span) { dequantize(span, CLQ_INT_##i, CLQ_FLOAT_##f); }
 #define BOTH(f, i) QUANTIZE(f, i) DEQUANTIZE(f, i)
 #define INTEGERS(f) BOTH(f, S8) BOTH(f, U8) BOTH(f, S16) BOTH(f, U16) BOTH(f, S32)
+#define REQUANTIZE(from, to) \
+    static void requantize_##from##_##to(const struct clq_span *span) { requantize(span, CLQ_INT_##from, CLQ_INT_##to); }
+#define REQUANTIZE_BOTH(from) REQUANTIZE(from, S8) REQUANTIZE(from, U8)
+#define TRAINING(f) \
+    static void fake_quantize_##f(const struct clq_span *span) { fake_quantize(span, CLQ_FLOAT_##f); } \
+    static void fake_backward_##f(const struct clq_span *span) { backward(span, CLQ_FLOAT_##f, false); } \
+    static void learnable_backward_##f(const struct clq_span *span) { backward(span, CLQ_FLOAT_##f, true); }
+#define MASK_BACKWARD(bytes) \
+    static void mask_backward_##bytes(const struct clq_span *span) { mask_backward(span, bytes); }
 #define MINMAX(f) \
     static void minmax_##f(const struct clq_span *span) { minmax(span, CLQ_FLOAT_##f); }
 #define CAST(name, f) \
@@ -268,6 +364,8 @@ INLINE void copy2d(const void *src, int64_t src_row, int64_t src_col, void *dst,
 
 /* clang-format off */
 INTEGERS(F32) INTEGERS(F16) INTEGERS(BF16)
+REQUANTIZE_BOTH(S8) REQUANTIZE_BOTH(U8) REQUANTIZE_BOTH(S32)
+TRAINING(F32) TRAINING(F16) TRAINING(BF16) MASK_BACKWARD(2) MASK_BACKWARD(4)
 MINMAX(F32) MINMAX(F16) MINMAX(BF16)
 CAST(widen, F16) CAST(widen, BF16) CAST(narrow, F16) CAST(narrow, BF16)
 CAST(narrow_f64, F32) CAST(narrow_f64, F16) CAST(narrow_f64, BF16)
@@ -280,6 +378,12 @@ const struct clq_cpu_ops clq_cpu_scalar = {
     .name = "scalar",
     .quantize = {QUANTIZE_ROW(F32), QUANTIZE_ROW(F16), QUANTIZE_ROW(BF16)},
     .dequantize = {DEQUANTIZE_ROW(S8), DEQUANTIZE_ROW(U8), DEQUANTIZE_ROW(S16), DEQUANTIZE_ROW(U16), DEQUANTIZE_ROW(S32)},
+    .requantize = {[CLQ_INT_S8] = {requantize_S8_S8, requantize_S8_U8}, [CLQ_INT_U8] = {requantize_U8_S8, requantize_U8_U8},
+                   [CLQ_INT_S32] = {requantize_S32_S8, requantize_S32_U8}},
+    .fake_quantize = {fake_quantize_F32, fake_quantize_F16, fake_quantize_BF16},
+    .fake_backward = {fake_backward_F32, fake_backward_F16, fake_backward_BF16},
+    .mask_backward = {mask_backward_2, mask_backward_4},
+    .learnable_backward = {learnable_backward_F32, learnable_backward_F16, learnable_backward_BF16},
     .minmax = {minmax_F32, minmax_F16, minmax_BF16},
     .widen = {NULL, widen_F16, widen_BF16},
     .narrow = {NULL, narrow_F16, narrow_BF16},

@@ -12,7 +12,7 @@
  * vraw16, vraw8            WIDTH lanes of 16 and of 8 bits
  * vdouble                  WIDTH / 2 lanes of f64
  *
- * load32/16/8, store32/16, store_halves, store_bytes, load_bytes     at any address
+ * load32/16/8, load_halves, store32/16, store_halves, store_bytes     at any address
  * ..._part(p, n)           the first n lanes alone, 0 <= n <= all of them; others are loaded as 0
  * min_f32(a, b), max_f32   NaN if b is NaN; a is a number
  * round_s32                nearest, ties to even, of a number below 2^31; NaN and numbers below -2^20 may give any integer below -2^20
@@ -21,10 +21,13 @@
  * less_f32                 false for NaN
  * permute4(p, i)           lanes of the four words at p; lane_index(k) is what names word k in i
  * count_equal_16, _32      lanes that are equal are counted up
+ * quad_bits(m)             the lanes of four masks as QUAD bits, the first lowest; bits_lanes(b) the lowest WIDTH bits as a mask
+ * keep_halves(a, b, v)     the halves whose lane of a, then b, is true, others 0; keep_half_bits(b, v) by the lowest 2 * WIDTH bits
  * pack_s16, pack_u16, pack_s8, pack_u8, split and join of nibbles: see x86; saturating, lanes in any order that ordered_halves() and
  *                          ordered_bytes() set right and that add_saturated_s16() and clamps do not care about
  * fold_low, fold_high      halves of two vectors, for reductions of WIDTH vectors at once; see reduce_rows()
  * load_lanes, zip_low, zip_high      for transposition, see vector_copy.h
+ * add_unless_f64           to the lanes of the sum whose lane in the lower (0) or upper half of the mask is false
  * nearest_f64, odd_f64     WIDTH doubles as f32, rounded to nearest and to odd
  */
 #include "base/util.h"
@@ -42,11 +45,6 @@ INLINE int64_t float_bytes(int type)
 INLINE int64_t int_bytes(int type)
 {
     return type <= CLQ_INT_U8 ? 1 : type <= CLQ_INT_U16 ? 2 : 4;
-}
-
-INLINE vmask is_nan_lane(vfloat x)
-{
-    return less_s32(splat_s32(0x7f800000), and_s32(as_s32(x), splat_s32(0x7fffffff)));
 }
 
 INLINE vmask is_finite_lane(vfloat x)
@@ -180,4 +178,8 @@ INLINE void count_nonfinite(int type, const char *src, int64_t n, int64_t *nan, 
 #include "cpu/vector_dequantize.h"
 #include "cpu/vector_minmax.h"
 #include "cpu/vector_quantize.h"
+
+#include "cpu/vector_fake_quantize.h"
+#include "cpu/vector_learnable.h"
+#include "cpu/vector_requantize.h"
 #include "cpu/vector_statistics.h"

@@ -27,8 +27,9 @@ struct position {
 
 struct table {
     _Alignas(64) float s[TABLE + TABLE_END];
-    float r[TABLE + TABLE_END]; /* fl(1 / s) */
+    float r[TABLE + TABLE_END]; /* fl(1 / s); requantize: the multipliers */
     int32_t z[TABLE + TABLE_END];
+    int32_t source_z[TABLE + TABLE_END]; /* requantize */
     /* Permuted: the vectors of a cycle, and three more, so that those of a quad follow each other. */
     _Alignas(64) uint32_t patterns[QUAD + 3][WIDTH]; /* lane_index() of a lane's group, counted from the first lane's */
     int32_t first_groups[QUAD + 3];                  /* that of the first lane, counted from where the cycle began */
@@ -70,24 +71,29 @@ INLINE int32_t zero_point_at(const struct task *task, int64_t p)
 static void end_table(struct table *table, int64_t n, const struct task *task)
 {
     const vfloat one = splat_f32(1.0f);
+    const vint z = splat_s32(zero_point_at(task, 0));
+    const bool sources = task->span.source_zero_point != NULL;
     for (int64_t i = n; i < n + TABLE_END; i += WIDTH) {
         store32(table->s + i, as_s32(one));
         store32(table->r + i, as_s32(one));
-        store32(table->z + i, splat_s32(zero_point_at(task, 0)));
+        store32(table->z + i, z);
+        if (sources) store32(table->source_z + i, z);
     }
 }
 
 static void fill_table(struct table *table, const struct task *task, int64_t first, int64_t n)
 {
-    const struct clq_span *span = &task->span;
-    const vint bias = splat_s32(task->bias), fixed = splat_s32(span->fixed_zero_point);
+    const vint bias = splat_s32(task->bias), fixed = splat_s32(task->span.fixed_zero_point);
+    const float *const scale = task->span.scale + first;
+    const int32_t *const zero_point = task->span.zero_point, *const source = task->span.source_zero_point;
     for (int64_t i = 0; i < n; i += WIDTH) {
         const int64_t lanes = clq_min_i64(WIDTH, n - i);
-        const vfloat s = as_f32(load32_part(span->scale + first + i, lanes));
-        const vint z = span->zero_point ? load32_part(span->zero_point + first + i, lanes) : fixed;
+        const vfloat s = as_f32(load32_part(scale + i, lanes));
+        const vint z = zero_point ? load32_part(zero_point + first + i, lanes) : fixed;
         store32(table->s + i, as_s32(s));
-        store32(table->r + i, as_s32(div_f32(splat_f32(1.0f), s)));
+        store32(table->r + i, as_s32(source ? s : div_f32(splat_f32(1.0f), s)));
         store32(table->z + i, sub_s32(z, bias));
+        if (source) store32(table->source_z + i, load32_part(source + first + i, lanes));
     }
     end_table(table, n, task);
 }
@@ -98,8 +104,9 @@ static void spread_table(struct table *table, const struct task *task, int64_t f
     const struct clq_span *span = &task->span;
     for (int64_t i = 0, gone = 0; i < n; ++i) {
         table->s[i] = span->scale[first];
-        table->r[i] = 1.0f / span->scale[first];
+        table->r[i] = span->source_zero_point ? span->scale[first] : 1.0f / span->scale[first];
         table->z[i] = zero_point_at(task, first);
+        if (span->source_zero_point) table->source_z[i] = span->source_zero_point[first];
         if (++gone < span->group) continue;
         gone = 0;
         ++first;
@@ -153,6 +160,15 @@ INLINE void repeat(void *words, int64_t n, int64_t total)
         memcpy(p + 4 * done, p, (size_t)(4 * clq_min_i64(done, total - done)));
 }
 
+/* Columns `col` and after of the rows from `row` on; a mask is cut at whole bytes. What has an operand x has it in the type of dst. */
+static void move_span(struct clq_span *part, const struct clq_span *span, int64_t row, int64_t col, int64_t src_bytes, int64_t dst_bytes)
+{
+    part->src = move(span->src, row * span->src_pitch + col, src_bytes);
+    part->dst = (char *)move(span->dst, row * span->dst_pitch + col, dst_bytes);
+    if (span->x) part->x = move(span->x, row * span->x_pitch + col, dst_bytes);
+    if (span->mask) part->mask = span->mask + row * span->mask_pitch + col / 8;
+}
+
 /* Rows of less than half a table that lie one behind the other and share parameters, one for each column: several make a long row, whose
    table holds the parameters several times. */
 static void run_short_rows(const struct task *task, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
@@ -166,13 +182,14 @@ static void run_short_rows(const struct task *task, span_kernel kernel, int64_t 
     repeat(table.s, cols, copies * cols);
     repeat(table.r, cols, copies * cols);
     repeat(table.z, cols, copies * cols);
+    if (task->span.source_zero_point) repeat(table.source_z, cols, copies * cols);
     end_table(&table, copies * cols, task);
     part.span.rows = rows / copies;
-    part.span.cols = part.span.src_pitch = part.span.dst_pitch = copies * cols;
+    part.span.cols = part.span.src_pitch = part.span.dst_pitch = part.span.x_pitch = copies * cols;
+    part.span.mask_pitch = copies * cols / 8;
     kernel(&part, &table);
     if (rest == 0) return;
-    part.span.src = move(part.span.src, part.span.rows * part.span.cols, src_bytes);
-    part.span.dst = (char *)move(part.span.dst, part.span.rows * part.span.cols, dst_bytes);
+    move_span(&part.span, &task->span, part.span.rows * copies, 0, src_bytes, dst_bytes);
     part.span.rows = 1;
     part.span.cols = rest * cols;
     kernel(&part, &table);
@@ -184,7 +201,8 @@ static void run_tables(const struct task *task, span_kernel kernel, int64_t src_
     const struct clq_span *span = &task->span;
     const bool spread = span->group > 1 && span->group < PERMUTED_GROUP;
     const int64_t own = spread ? span->group : 1; /* entries of a table for each parameter */
-    const int64_t params = clq_ceil_div(span->cols, span->group), room = TABLE / own, tables = clq_ceil_div(params, room);
+    const int64_t room = TABLE / own / 8 * 8; /* whole bytes of a mask */
+    const int64_t params = clq_ceil_div(span->cols, span->group), tables = clq_ceil_div(params, room);
     const int64_t step = clq_min_i64(room, (clq_ceil_div(params, tables) + QUAD - 1) / QUAD * QUAD);
     struct task part = *task;
     struct table table;
@@ -198,10 +216,16 @@ static void run_tables(const struct task *task, span_kernel kernel, int64_t src_
                 spread_table(&table, task, first, part.span.cols);
             else
                 fill_table(&table, task, first, clq_min_i64(step, params - p));
-            part.span.src = move(span->src, row * span->src_pitch + col, src_bytes);
-            part.span.dst = (char *)move(span->dst, row * span->dst_pitch + col, dst_bytes);
+            move_span(&part.span, span, row, col, src_bytes, dst_bytes);
             kernel(&part, &table);
         }
+}
+
+/* The rows of all operands lie one behind the other. */
+static bool is_dense(const struct clq_span *span)
+{
+    return span->src_pitch == span->cols && span->dst_pitch == span->cols && (!span->x || span->x_pitch == span->cols) &&
+           (!span->mask || span->mask_pitch * 8 == span->cols);
 }
 
 /* Makes one row of rows that lie one behind the other, where parameters allow it. */
@@ -210,7 +234,7 @@ static void join_rows(struct clq_span *span)
     const int64_t groups = clq_ceil_div(span->cols, span->group);
     const bool one_for_all = groups == 1 && span->param_pitch == 0;
     if (span->group > span->cols) span->group = span->cols;
-    if (span->rows == 1 || span->src_pitch != span->cols || span->dst_pitch != span->cols) return;
+    if (span->rows == 1 || !is_dense(span)) return;
     if (!one_for_all && (span->cols % span->group != 0 || span->param_pitch != groups)) return;
     span->cols *= span->rows;
     span->rows = 1;
@@ -232,8 +256,7 @@ static void run_span(const struct clq_span *whole, int32_t bias, span_kernel ker
         kernel(&task, NULL);
     else if (span->rows > 1 && span->param_pitch != 0 && span->cols <= FEW_GROUPS * span->group)
         kernel(&task, NULL);
-    else if (span->rows > 1 && span->param_pitch == 0 && span->group == 1 && span->src_pitch == span->cols && span->dst_pitch == span->cols &&
-             span->cols <= TABLE / 2)
+    else if (span->rows > 1 && span->param_pitch == 0 && span->group == 1 && is_dense(span) && span->cols <= TABLE / 2)
         run_short_rows(&task, kernel, src_bytes, dst_bytes);
     else
         run_tables(&task, kernel, src_bytes, dst_bytes);

@@ -9,6 +9,8 @@
  * rounding the clamped one, as the bounds are integers.
  *
  * Integers are signed here: for an unsigned type z, qmin and qmax come lowered by half its range, and the results' top bits are flipped.
+ *
+ * Requantizing is the same from d = fl(float(q - z_source) * m) on, a number that is finite: the reciprocal form with r = m.
  */
 
 #define ABOVE_ALL 0x1p17f
@@ -19,9 +21,11 @@
 /* EITHER: fma(e, c, q0), where c is r for division and 0 for the reciprocal form; one kernel then serves both. */
 enum { DIVISION, RECIPROCAL, EITHER };
 
+#define FROM_INT CLQ_FLOAT_TYPES
+
 /* Known when compiling. */
 struct quantization {
-    int from;
+    int from; /* a float type, or FROM_INT and an integer type: requantize */
     int bytes; /* of an integer */
     int form;
     bool counts;
@@ -29,7 +33,7 @@ struct quantization {
 
 struct quantizer {
     vfloat s, r, c, most;
-    vint z;
+    vint z, source_z;
 };
 
 /* What all lines have in common. */
@@ -49,35 +53,46 @@ struct tally {
     vfloat nonfinite;
 };
 
-INLINE struct quantizer make_quantizer(vfloat s, vfloat r, vint z, const struct target *target)
+INLINE int64_t source_bytes(int from)
 {
-    return (struct quantizer){s, r, as_f32(and_s32(as_s32(r), target->correction)), mul_f32(s, splat_f32(ABOVE_ALL)), z};
+    return from < FROM_INT ? float_bytes(from) : int_bytes(from - FROM_INT);
+}
+
+INLINE struct quantizer make_quantizer(struct quantization k, vfloat s, vfloat r, vint z, vint source_z, const struct target *target)
+{
+    if (k.from >= FROM_INT) return (struct quantizer){r, r, r, r, z, source_z};
+    return (struct quantizer){s, r, as_f32(and_s32(as_s32(r), target->correction)), mul_f32(s, splat_f32(ABOVE_ALL)), z, z};
 }
 
 /* Of all elements of a run: entry `i` of a table, or parameter `p` of the span. */
-INLINE struct quantizer share_quantizer(const struct task *task, int64_t p, const struct table *table, int64_t i, const struct target *target)
+INLINE struct quantizer share_quantizer(struct quantization k, const struct task *task, int64_t p, const struct table *table, int64_t i,
+                                        const struct target *target)
 {
+    const vint z = splat_s32(table ? table->z[i] : zero_point_at(task, p));
     float s;
-    if (table) return make_quantizer(splat_f32(table->s[i]), splat_f32(table->r[i]), splat_s32(table->z[i]), target);
+    if (table) return make_quantizer(k, splat_f32(table->s[i]), splat_f32(table->r[i]), z, splat_s32(table->source_z[i]), target);
     s = task->span.scale[p];
-    return make_quantizer(splat_f32(s), splat_f32(1.0f / s), splat_s32(zero_point_at(task, p)), target);
+    if (k.from >= FROM_INT) return make_quantizer(k, splat_f32(s), splat_f32(s), z, splat_s32(task->span.source_zero_point[p]), target);
+    return make_quantizer(k, splat_f32(s), splat_f32(1.0f / s), z, z, target);
 }
 
 /* The quantizer of vector `v` of a quad, from column `col` on. */
-INLINE struct quantizer get_quantizer(int way, const struct table *table, const struct position *at, int v, int64_t col, const struct target *target)
+INLINE struct quantizer get_quantizer(struct quantization k, int way, const struct table *table, const struct position *at, int v, int64_t col,
+                                      const struct target *target)
 {
     if (way == SPLATS) {
         const int64_t p = col / WIDTH >> table->vectors_shift;
-        return make_quantizer(splat_f32(table->s[p]), splat_f32(table->r[p]), splat_s32(table->z[p]), target);
+        return make_quantizer(k, splat_f32(table->s[p]), splat_f32(table->r[p]), splat_s32(table->z[p]), splat_s32(table->source_z[p]), target);
     }
     if (way == PERMUTED) {
         const vint pattern = load32(table->patterns[at->vector + v]);
         const int64_t group = at->group + table->first_groups[at->vector + v];
         const vint s = permute4(table->s + group, pattern), r = permute4(table->r + group, pattern);
-        const vint z = permute4(table->z + group, pattern);
-        return make_quantizer(as_f32(s), as_f32(r), z, target);
+        const vint z = permute4(table->z + group, pattern), source_z = permute4(table->source_z + group, pattern);
+        return make_quantizer(k, as_f32(s), as_f32(r), z, source_z, target);
     }
-    return make_quantizer(as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col), target);
+    return make_quantizer(k, as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col),
+                          load32(table->source_z + col), target);
 }
 
 INLINE vfloat get_quotient(struct quantization k, vfloat x, const struct quantizer *p)
@@ -90,10 +105,17 @@ INLINE vfloat get_quotient(struct quantization k, vfloat x, const struct quantiz
         d = fma_f32(fnma_f32(q0, p->s, x), p->c, q0);
         return select_f32(is_nan_lane(d), q0, d);
     }
-    if (k.form == RECIPROCAL) return min_f32(splat_f32(ABOVE_ALL), mul_f32(x, p->r));
+    if (k.form == RECIPROCAL || k.from >= FROM_INT) return min_f32(splat_f32(ABOVE_ALL), mul_f32(x, p->r));
     x = min_f32(p->most, x);
     q0 = mul_f32(x, p->r);
     return fma_f32(fnma_f32(q0, p->s, x), k.form == DIVISION ? p->r : p->c, q0);
+}
+
+/* `whole`: lanes is WIDTH, known when compiling. */
+INLINE vfloat load_source(struct quantization k, const char *p, int64_t lanes, bool whole, const struct quantizer *quantizer)
+{
+    if (k.from < FROM_INT) return whole ? load_float(k.from, p) : load_float_part(k.from, p, lanes);
+    return to_f32(sub_s32(whole ? load_int(k.from - FROM_INT, p) : load_int_part(k.from - FROM_INT, p, lanes), quantizer->source_z));
 }
 
 /* Two vectors of integers as 16 bits, saturated, plus z: as |z| < 2^8, what is outside the bounds stays there. */
@@ -157,8 +179,7 @@ INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int
     tally->lanes += QUAD;
     for (int v = 0; v < 4; ++v) {
         const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v);
-        const char *from = src + v * WIDTH * float_bytes(k.from);
-        const vfloat x = n == QUAD ? load_float(k.from, from) : load_float_part(k.from, from, lanes);
+        const vfloat x = load_source(k, src + v * WIDTH * source_bytes(k.from), lanes, n == QUAD, &p[v * step]);
         const vfloat d = get_quotient(k, x, &p[v * step]);
         if (k.counts) tally->nonfinite = note_nonfinite(x, tally->nonfinite);
         if (k.bytes == 4)
@@ -212,7 +233,7 @@ INLINE struct target make_target(const struct task *task)
 INLINE void quantize_column_quad(struct quantization k, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p, int step,
                                  const struct target *target, struct tally *tally)
 {
-    const char *src = strip->src + i * float_bytes(k.from);
+    const char *src = strip->src + i * source_bytes(k.from);
     char *dst = strip->dst + i * k.bytes;
 #pragma GCC unroll 1
     for (int64_t row = strip->rows; row > 0; --row) {
@@ -236,18 +257,19 @@ INLINE void call_end(quantize_end end, const struct strip *strip, int64_t i, int
     *tally = tally_copy;
 }
 
-INLINE void get_quantizers(struct quantizer p[4], int way, const struct table *table, struct position *at, int64_t col, const struct target *target)
+INLINE void get_quantizers(struct quantizer p[4], struct quantization k, int way, const struct table *table, struct position *at, int64_t col,
+                           const struct target *target)
 {
     for (int v = 0; v < 4; ++v)
-        p[v] = get_quantizer(way, table, at, v, col + v * WIDTH, target);
+        p[v] = get_quantizer(k, way, table, at, v, col + v * WIDTH, target);
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
 
-/* `shared` is that of a run. */
+/* `shared` is that of a run. Requantizing may be in place: no element is done twice. */
 INLINE void quantize_strip(struct quantization k, int way, const struct strip *whole, const struct quantizer *shared, const struct task *task,
                            const struct table *table, const struct target *target, quantize_end quantize_rest, int64_t *counts)
 {
-    const bool overlap = !MASKED_ENDS && (way == RUNS || way == COLUMNS) && !k.counts && whole->cols >= QUAD;
+    const bool overlap = !MASKED_ENDS && (way == RUNS || way == COLUMNS) && k.from < FROM_INT && !k.counts && whole->cols >= QUAD;
     struct strip strip = *whole;
     struct position at = {0};
     if (way == RUNS) strip.rows = 1;
@@ -257,13 +279,13 @@ INLINE void quantize_strip(struct quantization k, int way, const struct strip *w
         int64_t i = begin;
         end = k.counts ? clq_min_i64(strip.cols, begin + COUNT_BLOCK) : strip.cols;
         while (i + QUAD <= end) {
-            if (way != RUNS) get_quantizers(p, way, table, &at, i, target);
+            if (way != RUNS) get_quantizers(p, k, way, table, &at, i, target);
             quantize_column_quad(k, &strip, i, QUAD, way == RUNS ? shared : p, way != RUNS, target, &tally);
             i += QUAD;
             if (overlap && i < end && i + QUAD > end) i = end - QUAD;
         }
         if (i < end) {
-            if (way != RUNS) get_quantizers(p, way, table, &at, i, target);
+            if (way != RUNS) get_quantizers(p, k, way, table, &at, i, target);
             if (MASKED_ENDS && way == RUNS && !k.counts)
                 quantize_column_quad(k, &strip, i, end - i, shared, 0, target, &tally);
             else
@@ -278,13 +300,13 @@ INLINE void quantize_runs(struct quantization k, const struct task *task, const 
     const struct clq_span *span = &task->span;
     const struct target target = make_target(task);
     for (int64_t row = 0; row < span->rows; ++row) {
-        struct strip strip = get_strip(task, row, float_bytes(k.from), k.bytes);
+        struct strip strip = get_strip(task, row, source_bytes(k.from), k.bytes);
         int64_t left = span->cols;
         for (int64_t i = 0; left > 0; ++i) {
-            const struct quantizer shared = share_quantizer(task, row * span->param_pitch + i, table, i, &target);
+            const struct quantizer shared = share_quantizer(k, task, row * span->param_pitch + i, table, i, &target);
             strip.cols = clq_min_i64(span->group, left);
             quantize_strip(k, RUNS, &strip, &shared, task, NULL, &target, end, counts);
-            strip.src += strip.cols * float_bytes(k.from);
+            strip.src += strip.cols * source_bytes(k.from);
             strip.dst += strip.cols * k.bytes;
             left -= strip.cols;
         }
@@ -295,7 +317,7 @@ INLINE void quantize_rows(struct quantization k, int way, const struct task *tas
 {
     const struct target target = make_target(task);
     for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
-        const struct strip strip = get_strip(task, row, float_bytes(k.from), k.bytes);
+        const struct strip strip = get_strip(task, row, source_bytes(k.from), k.bytes);
         quantize_strip(k, way, &strip, NULL, task, table, &target, end, counts);
     }
 }
@@ -312,7 +334,7 @@ INLINE void quantize_ways(struct quantization k, const struct task *task, const 
     } else if (k.counts) {
         quantize_runs(k, task, table, end, counts);
     } else {
-        if (task->span.reciprocal)
+        if (task->span.reciprocal || k.from >= FROM_INT)
             quantize_runs((struct quantization){k.from, k.bytes, RECIPROCAL, false}, task, table, end, counts);
         else
             quantize_runs((struct quantization){k.from, k.bytes, DIVISION, false}, task, table, end, counts);
@@ -323,7 +345,7 @@ INLINE void quantize_ways(struct quantization k, const struct task *task, const 
 INLINE void quantize_part(int from, int bytes, const struct task *task, const struct table *table, quantize_end end)
 {
     struct quantization k = {from, bytes, EITHER, true};
-    if (bytes == 4 || task->span.counts) {
+    if (bytes == 4 || (from < FROM_INT && task->span.counts)) {
         quantize_ways(k, task, table, end);
     } else {
         k.counts = false;
@@ -339,7 +361,7 @@ INLINE int32_t bias_of(int type)
 INLINE void quantize_columns_end(int from, int bytes, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p,
                                  const struct task *task, struct tally *tally)
 {
-    const struct quantization k = {from, bytes, EITHER, true};
+    const struct quantization k = {from, bytes, EITHER, from < FROM_INT};
     const struct target target = make_target(task);
     quantize_column_quad(k, strip, i, n, p, 1, &target, tally);
 }

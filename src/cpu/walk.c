@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define TILE       2048 /* elements */
+#define MASK_BYTES 16384 /* of a tile; it is all there is in the tile if only the mask has to be copied */
 #define TILE_LINES 64   /* rows and columns of a tile of a transposed operand: whole cache lines on both sides */
 
 /* How far the parameters have moved at an index of a loop. Most loops do not move them: they need no division. */
@@ -21,12 +22,25 @@ static int64_t param_step(const struct clq_loop *loop, int64_t index)
     return (loop->group == 1 ? index : index / loop->group) * loop->param_stride;
 }
 
+/* An index of all loops: how far the operands and the parameters have moved there. */
+struct corner {
+    int64_t offset[CLQ_OPERANDS]; /* elements from the operands' data */
+    int64_t param;                /* index of the first */
+};
+
+static void move_corner(struct corner *to, const struct corner *from, const struct clq_loop *loop, int64_t index)
+{
+    to->param = from->param + param_step(loop, index);
+    for (int k = 0; k < CLQ_OPERANDS; ++k)
+        to->offset[k] = from->offset[k] + index * loop->stride[k];
+}
+
 /* A block of the two innermost loops: where its first element is, its extents, and how parameters go. */
 struct block {
-    int64_t offset[2]; /* elements from the operands' data */
+    struct corner at;
     int64_t rows, cols;
-    int64_t row_stride[2], col_stride[2];
-    int64_t param, param_pitch, group, group_stride; /* index of the first; per row; columns that share one; per group */
+    int64_t row_stride[CLQ_OPERANDS], col_stride[CLQ_OPERANDS];
+    int64_t param_pitch, group, group_stride; /* parameters a row; columns that share one; parameters from one group to the next */
 };
 
 /* Memory of a tile; blocks that kernels take whole have none. */
@@ -38,6 +52,9 @@ struct tile {
     float scale[TILE];
     int32_t zero_point[TILE];
     float lo[TILE], hi[TILE];
+    int32_t source_zero_point[TILE];
+    double slopes[TILE], outside[TILE];
+    uint8_t mask[MASK_BYTES]; /* rows of whole bytes */
 };
 
 static int int_index(clq_dtype dtype)
@@ -109,7 +126,7 @@ struct place {
 
 static char *address(const struct clq_op *op, const struct block *block, int k)
 {
-    return (char *)op->operand[k].data + block->offset[k] * element_bytes(op->operand[k].dtype);
+    return (char *)op->operand[k].data + block->at.offset[k] * element_bytes(op->operand[k].dtype);
 }
 
 static bool is_direct(const struct clq_op *op, const struct block *block, int k)
@@ -124,9 +141,9 @@ static struct place fetch(const struct clq_walk *walk, const struct block *block
     const clq_dtype dtype = op->operand[k].dtype;
     unsigned char *copy;
     if (is_direct(op, block, k)) return (struct place){address(op, block, k), block->row_stride[k]};
-    copy = k == 0 ? tile->source : tile->target;
+    copy = k == 0 ? tile->source : k == 1 ? tile->target : (unsigned char *)tile->x_wide;
     if (is_4bit(dtype))
-        unpack(walk->ops, dtype, op->operand[k].data, block->offset[k], copy, block->rows * block->cols);
+        unpack(walk->ops, dtype, op->operand[k].data, block->at.offset[k], copy, block->rows * block->cols);
     else
         walk->ops->copy2d[log2_bytes(dtype)](address(op, block, k), block->row_stride[k], block->col_stride[k], copy, block->cols, 1, block->rows,
                                              block->cols);
@@ -146,10 +163,65 @@ static void put_target(const struct clq_walk *walk, const struct block *block, s
     const clq_dtype dtype = op->operand[1].dtype;
     if (is_direct(op, block, 1)) return;
     if (is_4bit(dtype))
-        pack(walk->ops, tile->target, op->operand[1].data, block->offset[1], block->rows * block->cols);
+        pack(walk->ops, tile->target, op->operand[1].data, block->at.offset[1], block->rows * block->cols);
     else
         walk->ops->copy2d[log2_bytes(dtype)](tile->target, block->cols, 1, address(op, block, 1), block->row_stride[1], block->col_stride[1],
                                              block->rows, block->cols);
+}
+
+/* ------------------------------------------------------------------------------------------------ masks */
+
+/* Rows of a block's mask begin and, but for the last one, end on bytes. */
+static bool is_mask_direct(const struct clq_op *op, const struct block *block)
+{
+    if (!clq_op_has_operand(op, CLQ_MASK)) return true;
+    return block->at.offset[CLQ_MASK] % 8 == 0 && (block->rows == 1 || block->row_stride[CLQ_MASK] % 8 == 0);
+}
+
+static int64_t mask_pitch(const struct clq_op *op, const struct block *block)
+{
+    return is_mask_direct(op, block) ? block->row_stride[CLQ_MASK] / 8 : (block->cols + 7) / 8;
+}
+
+/* Where kernels find the block's mask; NULL if there is none. */
+static uint8_t *mask_place(const struct clq_op *op, const struct block *block, struct tile *tile)
+{
+    if (!clq_op_has_operand(op, CLQ_MASK)) return NULL;
+    return is_mask_direct(op, block) ? (uint8_t *)op->operand[CLQ_MASK].data + block->at.offset[CLQ_MASK] / 8 : tile->mask;
+}
+
+/* Copies n bits from bit `src_at` of src to bit `dst_at` of dst. Bits of dst before the first stay; those behind the last in its byte become 0. */
+static void copy_bits(const uint8_t *src, int64_t src_at, uint8_t *dst, int64_t dst_at, int64_t n)
+{
+    const int skip = (int)(src_at % 8), shift = (int)(dst_at % 8);
+    uint64_t carry = shift ? dst[dst_at / 8] & ((1u << shift) - 1) : 0;
+    src += src_at / 8;
+    dst += dst_at / 8;
+    for (; n > 0; n -= 48, src += 6, dst += 6) {
+        const int bits = (int)clq_min_i64(n, 48);
+        uint64_t word = 0;
+        memcpy(&word, src, (size_t)(skip + bits + 7) / 8);
+        word = ((word >> skip & ((UINT64_C(1) << bits) - 1)) << shift) | carry;
+        memcpy(dst, &word, (size_t)(shift + bits + 7) / 8);
+        carry = word >> 48;
+    }
+}
+
+static void fetch_mask(const struct clq_op *op, const struct block *block, struct tile *tile)
+{
+    const int64_t pitch = (block->cols + 7) / 8;
+    if (is_mask_direct(op, block)) return;
+    for (int64_t row = 0; row < block->rows; ++row)
+        copy_bits(op->operand[CLQ_MASK].data, block->at.offset[CLQ_MASK] + row * block->row_stride[CLQ_MASK], tile->mask + row * pitch, 0, block->cols);
+}
+
+/* As with 4-bit values, bits are written in ascending order: those behind the last one in its byte are to come, or spare. */
+static void put_mask(const struct clq_op *op, const struct block *block, const struct tile *tile)
+{
+    const int64_t pitch = (block->cols + 7) / 8;
+    if (is_mask_direct(op, block)) return;
+    for (int64_t row = 0; row < block->rows; ++row)
+        copy_bits(tile->mask + row * pitch, 0, op->operand[CLQ_MASK].data, block->at.offset[CLQ_MASK] + row * block->row_stride[CLQ_MASK], block->cols);
 }
 
 /* ------------------------------------------------------------------------------------------------ operations on a block */
@@ -169,8 +241,9 @@ static void set_params(struct clq_walk *walk, const struct block *block, struct 
     span->cols = block->cols;
     span->group = block->group;
     span->param_pitch = block->param_pitch;
-    span->scale = op->scale ? op->scale + block->param : NULL;
-    span->zero_point = op->zero_point ? op->zero_point + block->param : NULL;
+    span->scale = op->scale ? op->scale + block->at.param : NULL;
+    span->zero_point = op->zero_point ? op->zero_point + block->at.param : NULL;
+    span->source_zero_point = op->source_zero_point ? op->source_zero_point + block->at.param : NULL;
     span->fixed_zero_point = op->fixed_zero_point;
     span->qmin = op->qmin;
     span->qmax = op->qmax;
@@ -181,8 +254,11 @@ static void set_params(struct clq_walk *walk, const struct block *block, struct 
         tile->scale[i] = span->scale[i * block->group_stride];
     for (int64_t i = 0; span->zero_point && i < groups; ++i)
         tile->zero_point[i] = span->zero_point[i * block->group_stride];
+    for (int64_t i = 0; span->source_zero_point && i < groups; ++i)
+        tile->source_zero_point[i] = span->source_zero_point[i * block->group_stride];
     span->scale = span->scale ? tile->scale : NULL;
     span->zero_point = span->zero_point ? tile->zero_point : NULL;
+    span->source_zero_point = span->source_zero_point ? tile->source_zero_point : NULL;
 }
 
 static void quantize(struct clq_walk *walk, const struct block *block, struct tile *tile)
@@ -205,12 +281,79 @@ static void dequantize(struct clq_walk *walk, const struct block *block, struct 
     put_target(walk, block, tile);
 }
 
+static void requantize(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const struct place x = fetch(walk, block, 0, tile), y = make_target(op, block, tile);
+    struct clq_span span = {.src = x.data, .dst = y.data, .src_pitch = x.pitch, .dst_pitch = y.pitch};
+    set_params(walk, block, tile, &span);
+    walk->ops->requantize[int_index(op->operand[0].dtype)][int_index(op->operand[1].dtype)](&span);
+    put_target(walk, block, tile);
+}
+
+static void fake_quantize(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const struct place x = fetch(walk, block, 0, tile), y = make_target(op, block, tile);
+    struct clq_span span = {.src = x.data, .dst = y.data, .src_pitch = x.pitch, .dst_pitch = y.pitch, .counts = op->counted ? walk->counts : NULL};
+    span.mask = mask_place(op, block, tile);
+    span.mask_pitch = mask_pitch(op, block);
+    set_params(walk, block, tile, &span);
+    walk->ops->fake_quantize[float_index(op->operand[0].dtype)](&span);
+    put_target(walk, block, tile);
+    put_mask(op, block, tile);
+}
+
+static void backward(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const int type = float_index(op->operand[0].dtype);
+    const struct place dy = fetch(walk, block, 0, tile), dx = make_target(op, block, tile);
+    struct clq_span span = {.src = dy.data, .dst = dx.data, .src_pitch = dy.pitch, .dst_pitch = dx.pitch};
+    set_params(walk, block, tile, &span);
+    if (clq_op_has_operand(op, CLQ_MASK)) {
+        fetch_mask(op, block, tile);
+        span.mask = mask_place(op, block, tile);
+        span.mask_pitch = mask_pitch(op, block);
+        walk->ops->mask_backward[type == CLQ_FLOAT_F32](&span);
+    } else {
+        const struct place x = fetch(walk, block, 2, tile);
+        span.x = x.data;
+        span.x_pitch = x.pitch;
+        walk->ops->fake_backward[type](&span);
+    }
+    put_target(walk, block, tile);
+}
+
+static void backward_learnable(struct clq_walk *walk, const struct block *block, struct tile *tile)
+{
+    const struct clq_op *op = walk->op;
+    const int64_t groups = is_scattered(block) ? clq_ceil_div(block->cols, block->group) : 0;
+    const struct place dy = fetch(walk, block, 0, tile), dx = make_target(op, block, tile), x = fetch(walk, block, 2, tile);
+    struct clq_span span = {.src = dy.data, .dst = dx.data, .x = x.data, .src_pitch = dy.pitch, .dst_pitch = dx.pitch, .x_pitch = x.pitch};
+    span.slopes = walk->slopes + block->at.param;
+    span.outside = walk->outside ? walk->outside + block->at.param : NULL;
+    set_params(walk, block, tile, &span);
+    if (groups > 0) {
+        memset(tile->slopes, 0, (size_t)groups * sizeof tile->slopes[0]);
+        memset(tile->outside, 0, (size_t)groups * sizeof tile->outside[0]);
+        span.slopes = tile->slopes;
+        span.outside = walk->outside ? tile->outside : NULL;
+    }
+    walk->ops->learnable_backward[float_index(op->operand[0].dtype)](&span);
+    for (int64_t i = 0; i < groups; ++i) {
+        walk->slopes[block->at.param + i * block->group_stride] += tile->slopes[i];
+        if (walk->outside) walk->outside[block->at.param + i * block->group_stride] += tile->outside[i];
+    }
+    put_target(walk, block, tile);
+}
+
 static void find_minmax(struct clq_walk *walk, const struct block *block, struct tile *tile)
 {
     const bool scattered = is_scattered(block);
     const int64_t groups = scattered ? clq_ceil_div(block->cols, block->group) : 1;
     const struct place x = fetch(walk, block, 0, tile);
-    struct clq_span span = {.src = x.data, .src_pitch = x.pitch, .lo = walk->lo + block->param, .hi = walk->hi + block->param, .counts = walk->counts};
+    struct clq_span span = {.src = x.data, .src_pitch = x.pitch, .lo = walk->lo + block->at.param, .hi = walk->hi + block->at.param, .counts = walk->counts};
     set_params(walk, block, tile, &span);
     for (int64_t i = 0; scattered && i < groups; ++i) {
         tile->lo[i] = span.lo[i * block->group_stride];
@@ -222,8 +365,8 @@ static void find_minmax(struct clq_walk *walk, const struct block *block, struct
     }
     walk->ops->minmax[float_index(walk->op->operand[0].dtype)](&span);
     for (int64_t i = 0; scattered && i < groups; ++i) {
-        walk->lo[block->param + i * block->group_stride] = tile->lo[i];
-        walk->hi[block->param + i * block->group_stride] = tile->hi[i];
+        walk->lo[block->at.param + i * block->group_stride] = tile->lo[i];
+        walk->hi[block->at.param + i * block->group_stride] = tile->hi[i];
     }
 }
 
@@ -304,7 +447,12 @@ static void run_block(struct clq_walk *walk, const struct block *block, struct t
     case CLQ_OP_MINMAX: find_minmax(walk, block, tile); break;
     case CLQ_OP_ERROR_STATS: add_errors(walk, block, tile); break;
     case CLQ_OP_CONVERT: convert(walk, block, tile); break;
-    case CLQ_OP_QPARAMS: break; /* has no loops */
+    case CLQ_OP_REQUANTIZE: requantize(walk, block, tile); break;
+    case CLQ_OP_FAKE_QUANTIZE: fake_quantize(walk, block, tile); break;
+    case CLQ_OP_BACKWARD: backward(walk, block, tile); break;
+    case CLQ_OP_BACKWARD_LEARNABLE: backward_learnable(walk, block, tile); break;
+    case CLQ_OP_QPARAMS:
+    case CLQ_OP_MULTIPLIERS: break; /* have no loops */
     }
 }
 
@@ -320,7 +468,9 @@ static bool fits_kernels(const struct clq_walk *walk, const struct block *block)
     case CLQ_OP_ERROR_STATS: return false;
     case CLQ_OP_MINMAX: return is_direct(op, block, 0);
     case CLQ_OP_CONVERT: return from == to || (is_direct(op, block, 0) && is_direct(op, block, 1) && (from == CLQ_F32 || to == CLQ_F32 || from == CLQ_F64));
-    default: return is_direct(op, block, 0) && is_direct(op, block, 1);
+    default:
+        if (clq_op_has_operand(op, 2) && !is_direct(op, block, 2)) return false;
+        return is_direct(op, block, 0) && is_direct(op, block, 1) && is_mask_direct(op, block);
     }
 }
 
@@ -328,13 +478,16 @@ static bool fits_kernels(const struct clq_walk *walk, const struct block *block)
 static void choose_tile(const struct clq_walk *walk, const struct block *block, int64_t *rows, int64_t *cols)
 {
     const struct clq_op *op = walk->op;
-    const bool packed = is_4bit(op->operand[0].dtype) || is_4bit(op->operand[1].dtype);
-    bool transposed = false;
-    for (int k = 0; k < 2; ++k)
-        transposed |= !is_direct(op, block, k) && (block->row_stride[k] == 1 || block->row_stride[k] == -1);
-    *cols = clq_min_i64(block->cols, transposed && !packed ? TILE_LINES : TILE);
+    const bool packed = clq_op_is_packed(op);
+    bool transposed = false, direct = clq_op_has_operand(op, CLQ_MASK) && !is_scattered(block);
+    for (int k = 0; k < CLQ_MASK; ++k) {
+        if (!clq_op_has_operand(op, k) || is_direct(op, block, k)) continue;
+        transposed |= block->row_stride[k] == 1 || block->row_stride[k] == -1;
+        direct = false;
+    }
+    *cols = clq_min_i64(block->cols, direct ? 8 * MASK_BYTES : transposed && !packed ? TILE_LINES : TILE);
     if (block->group > 1 && block->group < *cols) *cols -= *cols % block->group;
-    *rows = clq_min_i64(block->rows, TILE / *cols);
+    *rows = clq_min_i64(block->rows, direct ? MASK_BYTES / clq_ceil_div(*cols, 8) : TILE / *cols);
     if (packed && *cols < block->cols) *rows = 1;
     /* Scattered parameters are brought together for one row. */
     if (block->param_pitch != 0 && is_scattered(block)) *rows = 1;
@@ -354,10 +507,10 @@ static __attribute__((noinline)) void run_tiles(struct clq_walk *walk, const str
             cols = clq_min_i64(tile_cols, block->cols - col);
             if (block->group > tile_cols) cols = clq_min_i64(cols, block->group - col % block->group);
             part.cols = cols;
-            part.param += row * block->param_pitch + col / block->group * block->group_stride;
+            part.at.param += row * block->param_pitch + col / block->group * block->group_stride;
             if (part.group >= cols) part.group = cols;
-            for (int k = 0; k < 2; ++k)
-                part.offset[k] += row * block->row_stride[k] + col * block->col_stride[k];
+            for (int k = 0; k < CLQ_OPERANDS; ++k)
+                part.at.offset[k] += row * block->row_stride[k] + col * block->col_stride[k];
             run_block(walk, &part, &tile);
         }
 }
@@ -371,36 +524,29 @@ static void run_whole_or_tiles(struct clq_walk *walk, const struct block *block)
 }
 
 /* Columns [begin, end) of the innermost loop: first what is left of the group where they begin. */
-static void run_columns(struct clq_walk *walk, struct block block, const struct clq_loop *loop, int64_t begin, int64_t end)
+static void run_columns(struct clq_walk *walk, const struct corner *row, struct block *part, const struct clq_loop *loop, int64_t begin, int64_t end)
 {
-    block.group_stride = loop->param_stride;
-    for (int64_t col = begin; col < end; col += block.cols) {
-        struct block part = block;
+    part->group_stride = loop->param_stride;
+    for (int64_t col = begin; col < end; col += part->cols) {
         const int64_t into_group = loop->param_stride && col > 0 ? col % loop->group : 0;
-        block.cols = into_group ? clq_min_i64(end - col, loop->group - into_group) : end - col;
-        part.cols = block.cols;
-        part.group = loop->param_stride && !into_group ? clq_min_i64(loop->group, part.cols) : part.cols;
-        part.param += param_step(loop, col);
-        for (int k = 0; k < 2; ++k)
-            part.offset[k] += col * loop->stride[k];
-        run_whole_or_tiles(walk, &part);
+        part->cols = into_group ? clq_min_i64(end - col, loop->group - into_group) : end - col;
+        part->group = loop->param_stride && !into_group ? clq_min_i64(loop->group, part->cols) : part->cols;
+        move_corner(&part->at, row, loop, col);
+        run_whole_or_tiles(walk, part);
     }
 }
 
 /* Rows [begin, end): as many at once as lie in one group, or all if each has its own parameters or all have the same. */
-static void run_rows(struct clq_walk *walk, struct block block, const struct clq_loop *rows, int64_t begin, int64_t end, const struct clq_loop *cols,
-                     int64_t col_begin, int64_t col_end)
+static void run_rows(struct clq_walk *walk, const struct corner *corner, struct block *part, const struct clq_loop *rows, int64_t begin, int64_t end,
+                     const struct clq_loop *cols, int64_t col_begin, int64_t col_end)
 {
     const bool grouped = rows->param_stride != 0 && rows->group > 1;
-    block.param_pitch = grouped ? 0 : rows->param_stride;
-    for (int64_t row = begin; row < end; row += block.rows) {
-        struct block part = block;
-        block.rows = grouped ? clq_min_i64(end - row, rows->group - row % rows->group) : end - row;
-        part.rows = block.rows;
-        part.param += param_step(rows, row);
-        for (int k = 0; k < 2; ++k)
-            part.offset[k] += row * rows->stride[k];
-        run_columns(walk, part, cols, col_begin, col_end);
+    struct corner at;
+    part->param_pitch = grouped ? 0 : rows->param_stride;
+    for (int64_t row = begin; row < end; row += part->rows) {
+        part->rows = grouped ? clq_min_i64(end - row, rows->group - row % rows->group) : end - row;
+        move_corner(&at, corner, rows, row);
+        run_columns(walk, &at, part, cols, col_begin, col_end);
     }
 }
 
@@ -411,8 +557,12 @@ void clq_walk_run(struct clq_walk *walk)
     const struct clq_loop *cols = &op->loops[op->rank - 1], *rows = op->rank > 1 ? cols - 1 : &one;
     const int32_t outer = op->rank > 2 ? op->rank - 2 : 0;
     int64_t begin[CLQ_MAX_RANK] = {0}, end[CLQ_MAX_RANK], index[CLQ_MAX_RANK];
-    struct block block = {.row_stride = {rows->stride[0], rows->stride[1]}, .col_stride = {cols->stride[0], cols->stride[1]}};
+    struct corner corner;
+    struct block part; /* filled step by step: copies of it would cost a small call more than its elements */
     int32_t k;
+
+    memcpy(part.row_stride, rows->stride, sizeof part.row_stride);
+    memcpy(part.col_stride, cols->stride, sizeof part.col_stride);
 
     for (k = 0; k < op->rank; ++k)
         end[k] = op->loops[k].extent;
@@ -420,16 +570,13 @@ void clq_walk_run(struct clq_walk *walk)
     end[walk->loop] = walk->end;
     memcpy(index, begin, sizeof index);
     do {
-        block.offset[0] = block.offset[1] = block.param = 0;
-        for (k = 0; k < outer; ++k) {
-            block.offset[0] += index[k] * op->loops[k].stride[0];
-            block.offset[1] += index[k] * op->loops[k].stride[1];
-            block.param += param_step(&op->loops[k], index[k]);
-        }
+        corner = (struct corner){.param = 0};
+        for (k = 0; k < outer; ++k)
+            move_corner(&corner, &corner, &op->loops[k], index[k]);
         if (op->rank > 1)
-            run_rows(walk, block, rows, begin[op->rank - 2], end[op->rank - 2], cols, begin[op->rank - 1], end[op->rank - 1]);
+            run_rows(walk, &corner, &part, rows, begin[op->rank - 2], end[op->rank - 2], cols, begin[op->rank - 1], end[op->rank - 1]);
         else
-            run_rows(walk, block, rows, 0, 1, cols, begin[0], end[0]);
+            run_rows(walk, &corner, &part, rows, 0, 1, cols, begin[0], end[0]);
         for (k = outer - 1; k >= 0; --k) {
             if (++index[k] < end[k]) break;
             index[k] = begin[k];

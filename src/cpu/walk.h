@@ -13,6 +13,7 @@ struct clq_walk {
     float *lo, *hi;     /* minmax: results, indexed by parameter */
     int64_t counts[3];  /* += */
     struct clq_error_sums *sums;
+    double *slopes, *outside; /* learnable gradients: += sums, indexed by parameter; outside may be NULL */
 };
 
 void clq_walk_run(struct clq_walk *walk);

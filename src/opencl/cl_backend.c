@@ -268,16 +268,24 @@ struct array {
 
 static struct array array_of(const struct clq_op *op, int arg)
 {
-    const bool has_params = op->kind == CLQ_OP_QUANTIZE || op->kind == CLQ_OP_DEQUANTIZE || (op->kind == CLQ_OP_ERROR_STATS && op->param_count > 0);
     const bool is_minmax = op->kind == CLQ_OP_MINMAX, is_qparams = op->kind == CLQ_OP_QPARAMS;
-    const int64_t bytes = 4 * op->param_count;
+    const bool is_multipliers = op->kind == CLQ_OP_MULTIPLIERS, is_requantize = op->kind == CLQ_OP_REQUANTIZE;
+    const bool is_learnable = op->kind == CLQ_OP_BACKWARD_LEARNABLE, has_params = op->param_count > 0 && !is_minmax && !is_qparams;
+    const int64_t bytes = 4 * op->param_count, source_bytes = is_multipliers && op->is_single ? 4 : bytes, target_bytes = op->is_target_single ? 4 : bytes;
     switch (arg) {
-    case CLQ_ARG_SCALE: return (struct array){op->scale, has_params, false, bytes};
-    case CLQ_ARG_ZERO_POINT: return (struct array){op->zero_point, has_params && op->has_zero_point, false, bytes};
+    case CLQ_ARG_SCALE: return (struct array){op->scale, has_params, false, source_bytes};
+    case CLQ_ARG_ZERO_POINT: return (struct array){op->zero_point, has_params && op->has_zero_point, false, source_bytes};
+    case CLQ_ARG_SOURCE_ZERO_POINT: return (struct array){op->source_zero_point, is_multipliers || is_requantize, is_multipliers, bytes};
+    case CLQ_ARG_TARGET_SCALE: return (struct array){op->target_scale, is_multipliers, false, target_bytes};
+    case CLQ_ARG_TARGET_ZERO_POINT: return (struct array){op->target_zero_point, is_multipliers && op->has_target_zero_point, false, target_bytes};
     case CLQ_ARG_LO: return (struct array){op->lo, is_minmax || is_qparams, is_minmax, bytes};
     case CLQ_ARG_HI: return (struct array){op->hi, is_minmax || is_qparams, is_minmax, bytes};
-    case CLQ_ARG_SCALE_OUT: return (struct array){op->scale_out, is_qparams, true, bytes};
-    case CLQ_ARG_ZERO_POINT_OUT: return (struct array){op->zero_point_out, is_qparams && op->has_zero_point, true, bytes};
+    case CLQ_ARG_AVERAGE_LO: return (struct array){op->average_lo, is_qparams && op->averaged, true, bytes};
+    case CLQ_ARG_AVERAGE_HI: return (struct array){op->average_hi, is_qparams && op->averaged, true, bytes};
+    case CLQ_ARG_SCALE_OUT: return (struct array){op->scale_out, is_qparams || is_multipliers, true, bytes};
+    case CLQ_ARG_ZERO_POINT_OUT: return (struct array){op->zero_point_out, is_multipliers || (is_qparams && op->has_zero_point), true, bytes};
+    case CLQ_ARG_DSCALE: return (struct array){op->dscale, is_learnable, true, bytes};
+    case CLQ_ARG_DZERO_POINT: return (struct array){op->dzero_point, is_learnable && op->has_dzero_point, true, bytes};
     case CLQ_ARG_COUNTS:
         return (struct array){op->counts, op->counted && op->kind != CLQ_OP_ERROR_STATS, true, sizeof op->counts};
     default: return (struct array){0};
@@ -287,22 +295,37 @@ static struct array array_of(const struct clq_op *op, int arg)
 /* Some operand is in host memory, to be staged. */
 static bool is_on_host(const struct clq_op *op)
 {
-    return op->kind != CLQ_OP_QPARAMS && (!op->device[CLQ_ARG_0] || (op->kind != CLQ_OP_MINMAX && !op->device[CLQ_ARG_1]));
+    for (int k = 0; k < CLQ_OPERANDS; ++k)
+        if (clq_op_has_operand(op, k) && !op->device[CLQ_ARG_0 + k]) return true;
+    return false;
+}
+
+/* Elements of an operation that pass at once. */
+static int64_t segment_elements(const struct clq_cl_state *state, const struct clq_op *op)
+{
+    return is_on_host(op) ? clq_cl_chunk_elements(state, op) : op->count;
 }
 
 static int64_t partial_count(const struct clq_cl_state *state, const struct clq_op *op)
 {
-    const int64_t chunk = is_on_host(op) ? clq_cl_chunk_elements(state, op) : op->count;
+    const int64_t chunk = segment_elements(state, op);
     return clq_ceil_div(op->count, chunk) * clq_cl_count_partials(chunk);
 }
 
 /* Device arguments to where they are, host arrays to offsets in intermediate memory (results) or in an upload (inputs). */
-static void plan_zeroed(struct clq_cl_bound *bound, struct plan *plan)
+static void plan_zeroed(const struct clq_cl_state *state, struct clq_cl_bound *bound, struct plan *plan)
 {
     const struct clq_op *op = bound->op;
+    const int64_t at_once = segment_elements(state, op);
     if (op->kind == CLQ_OP_MINMAX) bound->keys.offset_bytes = take(&plan->bytes, 2 * 4 * op->param_count);
     /* The kernels of minmax count in any case. */
-    if (op->kind == CLQ_OP_MINMAX || (op->kind == CLQ_OP_QUANTIZE && op->counted)) bound->tally.offset_bytes = take(&plan->bytes, 2 * 4 * 3);
+    if (op->kind == CLQ_OP_MINMAX || clq_cl_has_tally(op)) bound->tally.offset_bytes = take(&plan->bytes, 2 * 4 * 3);
+    if (op->kind == CLQ_OP_BACKWARD_LEARNABLE) {
+        bound->gradient_parts = clq_cl_count_gradient_parts(state, op, at_once);
+        bound->keeps_gradients = bound->gradient_parts > 1 || at_once < op->count;
+        if (bound->keeps_gradients)
+            bound->partials.offset_bytes = take(&plan->bytes, op->param_count * bound->gradient_parts * (int64_t)sizeof(struct clql_gradients));
+    }
     plan->zeroed_bytes = plan->bytes;
 }
 
@@ -318,7 +341,7 @@ static void plan_rest(const struct clq_cl_state *state, struct clq_cl_bound *bou
         const struct array array = array_of(op, arg);
         if (op->device[arg]) {
             /* Its pointer is the offset. */
-            const void *offset = arg <= CLQ_ARG_1 ? op->operand[arg].data : arg == CLQ_ARG_COUNTS ? op->counts_out : array.host;
+            const void *offset = arg <= CLQ_ARG_MASK ? op->operand[arg].data : arg == CLQ_ARG_COUNTS ? op->counts_out : array.host;
             bound->arg[arg] = (struct clq_cl_place){op->device[arg], (int64_t)(uintptr_t)offset};
         } else if (array.is_used) {
             bound->arg[arg].offset_bytes = take(array.is_output ? &plan->bytes : &plan->upload_bytes, array.size_bytes);
@@ -368,6 +391,19 @@ static clq_status upload_params(clq_context *context, const struct clq_cl_bound 
                 memcpy(host + bounds[i].arg[arg].offset_bytes, array.host, (size_t)array.size_bytes);
         }
     return clq_cl_upload_end(context, upload, host, plan->upload_bytes);
+}
+
+/* Averages in host memory are inputs before they are outputs; the call waits for them at its end. */
+static clq_status write_averages(clq_context *context, const struct clq_cl_bound *bounds, int64_t n)
+{
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    for (int64_t i = 0; i < n; ++i)
+        for (int arg = CLQ_ARG_AVERAGE_LO; arg <= CLQ_ARG_AVERAGE_HI; ++arg) {
+            const struct array array = array_of(bounds[i].op, arg);
+            if (!array.is_used || bounds[i].op->device[arg]) continue;
+            CL_TRY(context, clq_cl_queue_write(&state->main, state->work, (size_t)bounds[i].arg[arg].offset_bytes, (size_t)array.size_bytes, array.host, NULL));
+        }
+    return CLQ_OK;
 }
 
 static void add_partials(struct clq_op *op, const struct clql_partial *partials, int64_t n, bool fp64)
@@ -444,9 +480,9 @@ static clq_status run_on_device(clq_context *context, struct clq_cl_bound *bound
     if (!segments) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for %lld operations", (long long)n);
     for (int64_t i = 0; i < n; ++i) {
         struct clq_cl_segment *segment = &segments[used];
-        if (bounds[i].op->kind == CLQ_OP_QPARAMS) continue;
+        if (!clq_op_has_operand(bounds[i].op, 0)) continue; /* only parameters */
         *segment = (struct clq_cl_segment){.bound = &bounds[i], .count = bounds[i].op->count};
-        for (int k = 0; k < 2; ++k) {
+        for (int k = 0; k < CLQ_OPERANDS; ++k) {
             segment->operand[k].memory = bounds[i].arg[CLQ_ARG_0 + k].memory;
             segment->operand[k].offset_bytes = bounds[i].arg[CLQ_ARG_0 + k].offset_bytes;
         }
@@ -465,17 +501,19 @@ static clq_status run_bound(clq_context *context, struct clq_cl_bound *bounds, i
     struct plan plan = {.bytes = 0};
     clq_status status;
     for (int64_t i = 0; i < n; ++i)
-        plan_zeroed(&bounds[i], &plan);
+        plan_zeroed(state, &bounds[i], &plan);
     for (int64_t i = 0; i < n; ++i)
         plan_rest(state, &bounds[i], &plan);
     status = make_work(context, &plan);
     if (status == CLQ_OK) status = upload_params(context, bounds, n, &plan, &upload);
     for (int64_t i = 0; i < n && status == CLQ_OK; ++i)
         place(state, &bounds[i], &upload);
+    if (status == CLQ_OK) status = write_averages(context, bounds, n);
     if (status == CLQ_OK && on_device > 0) status = run_on_device(context, bounds, on_device);
     if (status == CLQ_OK && on_device < n) status = clq_cl_run_staged(context, bounds + on_device, n - on_device);
     if (status == CLQ_OK) status = clq_cl_launch_finish(context, bounds, n);
     if (status == CLQ_OK) status = plan.is_host_result ? fetch_results(context, bounds, n) : CLQ_OK;
+    if (status != CLQ_OK && plan.is_host_result) clq_cl_drain(state); /* writes under way read from the caller's memory */
     state->held = NULL;
     if (upload.memory) clReleaseMemObject(upload.memory);
     if (status == CLQ_OK) CL_TRY(context, clFlush(state->main.queue));
@@ -517,7 +555,7 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
 static bool supports(const clq_context *context, const struct clq_op *op)
 {
     (void)context;
-    return !op->in_place || clq_op_is_on_device(op);
+    return !(op->in_place || op->averaged) || clq_op_is_on_device(op);
 }
 
 const struct clq_backend clq_backend_opencl = {

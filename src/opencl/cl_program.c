@@ -25,8 +25,12 @@ static const struct file files[CLQ_CL_FILES] = {
     [CLQ_CL_MINMAX] = {FILE_OF(minmax),
                        {[CLQ_CL_ANY] = "minmax_any", [CLQ_CL_QUADS] = "minmax_quads", [CLQ_CL_COLUMNS] = "minmax_columns",
                         [CLQ_CL_FINISH] = "finish_minmax"}},
-    [CLQ_CL_QPARAMS] = {FILE_OF(qparams), {[CLQ_CL_ANY] = "qparams_from_range"}},
+    [CLQ_CL_QPARAMS] = {FILE_OF(qparams), {[CLQ_CL_ANY] = "qparams_from_range", [CLQ_CL_MULTIPLIERS] = "multipliers"}},
     [CLQ_CL_ERROR_STATS] = {FILE_OF(error_stats), {[CLQ_CL_ANY] = "error_stats_any", [CLQ_CL_QUADS] = "error_stats_quads"}},
+    [CLQ_CL_FAKE_QUANTIZE] = {FILE_OF(fake_quantize), {[CLQ_CL_ANY] = "fake_quantize"}},
+    [CLQ_CL_BACKWARD] = {FILE_OF(backward), {[CLQ_CL_ANY] = "backward"}},
+    [CLQ_CL_LEARNABLE] = {FILE_OF(learnable), {[CLQ_CL_ANY] = "backward_learnable", [CLQ_CL_FINISH] = "finish_gradients"}},
+    [CLQ_CL_REQUANTIZE] = {FILE_OF(requantize), {[CLQ_CL_ANY] = "requantize"}},
 };
 
 enum { SOURCES = 4 };
@@ -173,11 +177,19 @@ clq_status clq_cl_programs_warm_up(clq_context *context, struct clq_cl_programs 
 {
     static const clq_dtype floats[] = {CLQ_F32, CLQ_F16, CLQ_BF16};
     static const clq_dtype integers[] = {CLQ_S8, CLQ_U8, CLQ_S4, CLQ_U4, CLQ_S16, CLQ_U16, CLQ_S32};
+    static const clq_dtype sources[] = {CLQ_S8, CLQ_U8, CLQ_S4, CLQ_U4, CLQ_S32};
+    static const enum clq_cl_file of_floats[] = {CLQ_CL_MINMAX, CLQ_CL_FAKE_QUANTIZE, CLQ_CL_BACKWARD, CLQ_CL_LEARNABLE};
     const struct clq_cl_program *program;
     CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_QPARAMS, CLQ_DTYPE_NONE, CLQ_DTYPE_NONE, &program));
+    for (clq_dtype target = CLQ_S8; target <= CLQ_U8; ++target) {
+        if (q != CLQ_DTYPE_NONE && q != target) continue;
+        for (size_t i = 0; i < sizeof sources / sizeof sources[0]; ++i)
+            CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_REQUANTIZE, sources[i], target, &program));
+    }
     for (size_t i = 0; i < sizeof floats / sizeof floats[0]; ++i) {
         if (x != CLQ_DTYPE_NONE && x != floats[i]) continue;
-        CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_MINMAX, floats[i], CLQ_DTYPE_NONE, &program));
+        for (size_t k = 0; k < sizeof of_floats / sizeof of_floats[0]; ++k)
+            CLQ_TRY(clq_cl_programs_get(context, programs, of_floats[k], floats[i], CLQ_DTYPE_NONE, &program));
         for (size_t k = 0; k < sizeof integers / sizeof integers[0]; ++k) {
             if (q != CLQ_DTYPE_NONE && q != integers[k]) continue;
             CLQ_TRY(clq_cl_programs_get(context, programs, CLQ_CL_QUANTIZE, floats[i], integers[k], &program));

@@ -13,11 +13,15 @@ enum clq_cl_file {
     CLQ_CL_MINMAX,
     CLQ_CL_QPARAMS,
     CLQ_CL_ERROR_STATS,
+    CLQ_CL_FAKE_QUANTIZE,
+    CLQ_CL_BACKWARD,
+    CLQ_CL_LEARNABLE,
+    CLQ_CL_REQUANTIZE,
     CLQ_CL_FILES
 };
 
-/* The kernels of a file. */
-enum { CLQ_CL_ANY, CLQ_CL_QUADS, CLQ_CL_COLUMNS, CLQ_CL_FINISH, CLQ_CL_FORMS };
+/* The kernels of a file; one that takes operands of any kind is CLQ_CL_ANY. */
+enum { CLQ_CL_ANY, CLQ_CL_QUADS, CLQ_CL_COLUMNS, CLQ_CL_FINISH, CLQ_CL_MULTIPLIERS, CLQ_CL_FORMS };
 
 #define CLQ_CL_DTYPES (CLQ_S64 + 1)
 

@@ -63,7 +63,7 @@ static void copy_range(const struct copy *copy, int64_t first, int64_t count, ch
 {
     const struct clq_op *op = copy->op;
     const struct clq_loop *inner = &op->loops[op->rank - 1];
-    const int64_t bits = clq_dtype_bits(op->operand[copy->k].dtype);
+    const int64_t bits = clq_op_bits(op, copy->k);
     char *base = op->operand[copy->k].data;
     if (clq_cl_is_dense(op, copy->k)) {
         char *elements = base + first * bits / 8;
@@ -87,14 +87,14 @@ static void copy_range(const struct copy *copy, int64_t first, int64_t count, ch
 static void copy_piece(void *argument, int64_t index)
 {
     const struct copy *copy = argument;
-    const int64_t begin = index * copy->piece, bits = clq_dtype_bits(copy->op->operand[copy->k].dtype);
+    const int64_t begin = index * copy->piece, bits = clq_op_bits(copy->op, copy->k);
     copy_range(copy, copy->first + begin, clq_min_i64(copy->piece, copy->count - begin), copy->packed + begin * bits / 8);
 }
 
 static void copy_chunk(const clq_context *context, const struct clq_cl_segment *segment, int k, bool to_packed)
 {
     const struct clq_op *op = segment->bound->op;
-    const int64_t bytes = (segment->count * clq_dtype_bits(op->operand[k].dtype) + 7) / 8;
+    const int64_t bytes = (segment->count * clq_op_bits(op, k) + 7) / 8;
     const int64_t pieces = clq_max_i64(1, clq_min_i64(context->threads.count, bytes / COPY_TASK_BYTES));
     struct copy copy = {.op = op, .k = k, .first = segment->first, .count = segment->count, .packed = segment->operand[k].host, .to_packed = to_packed};
     copy.piece = clq_ceil_div(clq_ceil_div(copy.count, pieces), ALIGNMENT) * ALIGNMENT;
@@ -149,27 +149,31 @@ void clq_cl_slots_free(struct clq_cl_state *state)
 
 /* ------------------------------------------------------------------------------------------------ chunks */
 
-static bool is_output(const struct clq_op *op, int k)
-{
-    return k == 1 && (op->kind == CLQ_OP_CONVERT || op->kind == CLQ_OP_QUANTIZE || op->kind == CLQ_OP_DEQUANTIZE);
-}
-
-/* Operand k is in host memory, and not just the other one again. */
+/* Operand k is there, and in host memory. */
 static bool is_host(const struct clq_op *op, int k)
 {
-    return !op->device[CLQ_ARG_0 + k] && !(k == 1 && op->kind == CLQ_OP_MINMAX);
+    return clq_op_has_operand(op, k) && !op->device[CLQ_ARG_0 + k];
 }
 
 /* Bits that pass through a slot for each element. */
 static int64_t host_bits(const struct clq_op *op)
 {
-    return (is_host(op, 0) ? clq_dtype_bits(op->operand[0].dtype) : 0) + (is_host(op, 1) ? clq_dtype_bits(op->operand[1].dtype) : 0);
+    int64_t bits = 0;
+    for (int k = 0; k < CLQ_OPERANDS; ++k)
+        if (is_host(op, k)) bits += clq_op_bits(op, k);
+    return bits;
 }
 
-/* Elements that `bytes` of a slot hold, with room for the alignment of two operands. */
+/* Bytes of a slot for so many elements, with room for the operands' alignment. */
+static int64_t slot_bytes(const struct clq_op *op, int64_t count)
+{
+    return clq_ceil_div(count * host_bits(op), 8) + CLQ_OPERANDS * ALIGNMENT;
+}
+
+/* Elements that `bytes` of a slot hold. */
 static int64_t elements_in(const struct clq_op *op, int64_t bytes)
 {
-    return clq_max_i64(0, (bytes - 2 * ALIGNMENT) * 8 / host_bits(op) / ALIGNMENT * ALIGNMENT);
+    return clq_max_i64(0, (bytes - slot_bytes(op, 0)) * 8 / host_bits(op) / ALIGNMENT * ALIGNMENT);
 }
 
 int64_t clq_cl_chunk_elements(const struct clq_cl_state *state, const struct clq_op *op)
@@ -177,21 +181,21 @@ int64_t clq_cl_chunk_elements(const struct clq_cl_state *state, const struct clq
     return clq_min_i64(op->count, elements_in(op, state->staging_bytes));
 }
 
-/* Host memory that is the device's too is used where it is. */
+/* Host memory that is the device's too is used where it is; not twice at once. */
 static bool is_zero_copy(const struct clq_cl_state *state, const struct clq_op *op, int k)
 {
-    const int64_t bits = clq_dtype_bits(op->operand[k].dtype);
-    if (!state->programs.device.unified || op->count < ZERO_COPY_BYTES * 8 / bits) return false;
+    const int64_t bits = clq_op_bits(op, k);
+    if (!state->programs.device.unified || op->in_place || op->count < ZERO_COPY_BYTES * 8 / bits) return false;
     return clq_cl_is_dense(op, k) && (uintptr_t)op->operand[k].data % (uintptr_t)clq_max_i64(1, bits / 8) == 0;
 }
 
 static clq_status wrap_chunk(clq_context *context, struct clq_cl_segment *segment, int k)
 {
     const struct clq_op *op = segment->bound->op;
-    const int64_t bits = clq_dtype_bits(op->operand[k].dtype);
+    const int64_t bits = clq_op_bits(op, k);
     char *elements = (char *)op->operand[k].data + segment->first * bits / 8;
     cl_int code;
-    segment->operand[k].memory = clCreateBuffer(clq_cl_state_of(context)->cl, CL_MEM_USE_HOST_PTR | (is_output(op, k) ? CL_MEM_READ_WRITE : CL_MEM_READ_ONLY),
+    segment->operand[k].memory = clCreateBuffer(clq_cl_state_of(context)->cl, CL_MEM_USE_HOST_PTR | (clq_op_is_output(op, k) ? CL_MEM_READ_WRITE : CL_MEM_READ_ONLY),
                                                 (size_t)((segment->count * bits + 7) / 8), elements, &code);
     if (!segment->operand[k].memory) return clq_cl_fail(context, "clCreateBuffer", code);
     segment->operand[k].offset_bytes = -segment->first * bits / 8;
@@ -202,10 +206,10 @@ static clq_status wrap_chunk(clq_context *context, struct clq_cl_segment *segmen
 static void place_chunk(const clq_context *context, struct round *round, struct clq_cl_segment *segment, int k)
 {
     const struct clq_op *op = segment->bound->op;
-    const int64_t bits = clq_dtype_bits(op->operand[k].dtype);
+    const int64_t bits = clq_op_bits(op, k);
     const int64_t bytes = clq_ceil_div(clq_ceil_div(segment->count * bits, 8), ALIGNMENT) * ALIGNMENT;
     int64_t at;
-    if (is_output(op, k)) {
+    if (clq_op_is_output(op, k)) {
         round->out_bytes += bytes;
         at = clq_cl_state_of(context)->staging_bytes - round->out_bytes;
     } else {
@@ -216,7 +220,7 @@ static void place_chunk(const clq_context *context, struct round *round, struct 
     segment->operand[k].offset_bytes = at - segment->first * bits / 8;
     segment->operand[k].packed = true;
     segment->operand[k].host = round->slot->pinned + at;
-    if (!is_output(op, k)) copy_chunk(context, segment, k, true);
+    if (!clq_op_is_output(op, k)) copy_chunk(context, segment, k, true);
 }
 
 static clq_status add_chunk(clq_context *context, struct round *round, struct clq_cl_bound *bound, int64_t first, int64_t count)
@@ -228,9 +232,10 @@ static clq_status add_chunk(clq_context *context, struct round *round, struct cl
     segment->bound = bound;
     segment->first = first;
     segment->count = count;
-    round->is_awaited |= is_output(op, 1) && is_host(op, 1);
-    round->elements_bytes += clq_ceil_div(count * host_bits(op), 8) + 2 * ALIGNMENT;
-    for (int k = 0; k < 2; ++k) {
+    round->elements_bytes += slot_bytes(op, count);
+    for (int k = 0; k < CLQ_OPERANDS; ++k) {
+        if (!clq_op_has_operand(op, k)) continue;
+        round->is_awaited |= clq_op_is_output(op, k) && is_host(op, k);
         if (!is_host(op, k)) {
             segment->operand[k].memory = bound->arg[CLQ_ARG_0 + k].memory;
             segment->operand[k].offset_bytes = bound->arg[CLQ_ARG_0 + k].offset_bytes;
@@ -247,30 +252,35 @@ static clq_status add_chunk(clq_context *context, struct round *round, struct cl
 /* ------------------------------------------------------------------------------------------------ rounds */
 
 /* The device's writes to shared memory are the host's when the region has been mapped. */
-static clq_status hand_over_outputs(clq_context *context, const struct round *round, bool *any)
+static clq_status hand_over_output(clq_context *context, const struct clq_cl_segment *segment, int k)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
-    for (int64_t i = 0; i < round->n; ++i) {
-        const struct clq_cl_segment *segment = &round->segments[i];
-        const struct clq_op *op = segment->bound->op;
-        const size_t bytes = (size_t)((segment->count * clq_dtype_bits(op->operand[1].dtype) + 7) / 8);
-        struct clq_cl_waits waits;
-        cl_event mapped, unmapped;
-        cl_int code;
-        void *pointer;
-        if (!is_output(op, 1) || !is_host(op, 1) || segment->operand[1].host) continue;
-        waits = clq_cl_queue_waits(&state->down, state->main.last);
-        pointer = clEnqueueMapBuffer(state->down.queue, segment->operand[1].memory, CL_FALSE, CL_MAP_READ, 0, bytes, waits.n, waits.events, &mapped, &code);
-        if (!pointer) return clq_cl_fail(context, "clEnqueueMapBuffer", code);
-        clq_cl_queue_push(&state->down, mapped);
-        code = clEnqueueUnmapMemObject(state->down.queue, segment->operand[1].memory, pointer, 1, &mapped, &unmapped);
-        /* Mesa's rusticl knows of a mapping only when it has been made. */
-        if (code == CL_INVALID_VALUE && clq_cl_wait(mapped) == CL_SUCCESS)
-            code = clEnqueueUnmapMemObject(state->down.queue, segment->operand[1].memory, pointer, 1, &mapped, &unmapped);
-        if (code != CL_SUCCESS) return clq_cl_fail(context, "clEnqueueUnmapMemObject", code);
-        clq_cl_queue_push(&state->down, unmapped);
-        *any = true;
-    }
+    const size_t bytes = (size_t)((segment->count * clq_op_bits(segment->bound->op, k) + 7) / 8);
+    const cl_mem memory = segment->operand[k].memory;
+    const struct clq_cl_waits waits = clq_cl_queue_waits(&state->down, state->main.last);
+    cl_event mapped, unmapped;
+    cl_int code;
+    void *pointer = clEnqueueMapBuffer(state->down.queue, memory, CL_FALSE, CL_MAP_READ, 0, bytes, waits.n, waits.events, &mapped, &code);
+    if (!pointer) return clq_cl_fail(context, "clEnqueueMapBuffer", code);
+    clq_cl_queue_push(&state->down, mapped);
+    code = clEnqueueUnmapMemObject(state->down.queue, memory, pointer, 1, &mapped, &unmapped);
+    /* Mesa's rusticl knows of a mapping only when it has been made. */
+    if (code == CL_INVALID_VALUE && clq_cl_wait(mapped) == CL_SUCCESS)
+        code = clEnqueueUnmapMemObject(state->down.queue, memory, pointer, 1, &mapped, &unmapped);
+    if (code != CL_SUCCESS) return clq_cl_fail(context, "clEnqueueUnmapMemObject", code);
+    clq_cl_queue_push(&state->down, unmapped);
+    return CLQ_OK;
+}
+
+static clq_status hand_over_outputs(clq_context *context, const struct round *round, bool *any)
+{
+    for (int64_t i = 0; i < round->n; ++i)
+        for (int k = 0; k < CLQ_OPERANDS; ++k) {
+            const struct clq_cl_segment *segment = &round->segments[i];
+            if (!clq_op_is_output(segment->bound->op, k) || !is_host(segment->bound->op, k) || segment->operand[k].host) continue;
+            CLQ_TRY(hand_over_output(context, segment, k));
+            *any = true;
+        }
     return CLQ_OK;
 }
 
@@ -302,7 +312,7 @@ static clq_status start_round(clq_context *context, struct round *round)
 static void clear_round(struct round *round)
 {
     for (int64_t i = 0; i < round->n; ++i)
-        for (int k = 0; k < 2; ++k) {
+        for (int k = 0; k < CLQ_OPERANDS; ++k) {
             const struct clq_cl_segment *segment = &round->segments[i];
             const bool wrapped = segment->operand[k].packed && !segment->operand[k].host && segment->operand[k].memory;
             if (wrapped) clReleaseMemObject(segment->operand[k].memory);
@@ -337,7 +347,9 @@ static clq_status end_round(clq_context *context, struct round *round)
     }
     CL_TRY(context, clq_cl_wait(round->done));
     for (int64_t i = 0; i < round->n; ++i)
-        if (is_output(round->segments[i].bound->op, 1) && round->segments[i].operand[1].host) copy_chunk(context, &round->segments[i], 1, false);
+        for (int k = 0; k < CLQ_OPERANDS; ++k)
+            if (clq_op_is_output(round->segments[i].bound->op, k) && round->segments[i].operand[k].host)
+                copy_chunk(context, &round->segments[i], k, false);
     clear_round(round);
     return CLQ_OK;
 }

@@ -51,9 +51,11 @@ struct clq_cl_bound {
     struct clq_op *op;
     struct clq_cl_place arg[CLQ_ARGS];
     struct clq_cl_place keys;     /* minmax: two arrays of param_count keys */
-    struct clq_cl_place tally;    /* quantize, minmax: three counts in halves */
-    struct clq_cl_place partials; /* error statistics */
-    int64_t partials_used;
+    struct clq_cl_place tally;    /* quantize, fake_quantize, minmax: three counts in halves */
+    struct clq_cl_place partials; /* error statistics; sums of gradients, if they are kept: see gradient_parts */
+    int64_t partials_used;        /* error statistics */
+    int64_t gradient_parts;       /* backward_learnable: partial sums of a parameter */
+    bool keeps_gradients;         /* they are added up before they become results */
 };
 
 /* A range of an operation's elements and where its operands are: at offset_bytes + the strides' or, if dense, the flat index's offset. */
@@ -65,7 +67,7 @@ struct clq_cl_segment {
         int64_t offset_bytes; /* of the element with the flat index 0; below 0 in a chunk */
         bool packed;          /* elements follow each other in the order of the loops, whatever the strides say */
         void *host;           /* staged: the chunk's place in pinned memory */
-    } operand[2];
+    } operand[CLQ_OPERANDS];
 };
 
 /* cl_upload.c: `size_bytes` of memory for a command to come. Fill `*host`, then call clq_cl_upload_end(). Aligned to 64 bytes. */
@@ -76,11 +78,14 @@ void clq_cl_blocks_free(clq_context *context);
 /* cl_launch.c: queues the kernels for segments, all of whose operands are on the device; the first waits for `also` besides. */
 clq_status clq_cl_launch_segments(clq_context *context, const struct clq_cl_segment *segments, int64_t n, cl_event also);
 
-/* Queues what follows when all elements of the operations have been visited: parameters, ranges and counts. */
+/* Queues what follows when all elements of the operations have been visited: ranges, counts, parameters and their gradients. */
 clq_status clq_cl_launch_finish(clq_context *context, const struct clq_cl_bound *bounds, int64_t n);
 
 /* Work-groups, and partial sums, for so many elements of error statistics. */
 int64_t clq_cl_count_partials(int64_t elements);
+
+/* Partial sums of a parameter, for operations of up to so many elements at once. */
+int64_t clq_cl_count_gradient_parts(const struct clq_cl_state *state, const struct clq_op *op, int64_t elements);
 
 /* cl_staging.c: makes the queues for transfers; fine if they are there. */
 clq_status clq_cl_open_transfers(clq_context *context);
@@ -92,6 +97,12 @@ int64_t clq_cl_chunk_elements(const struct clq_cl_state *state, const struct clq
    among the operands are complete. */
 clq_status clq_cl_run_staged(clq_context *context, struct clq_cl_bound *bounds, int64_t n);
 void clq_cl_slots_free(struct clq_cl_state *state);
+
+/* Counts are made in halves, which finish_minmax brings together. */
+static inline bool clq_cl_has_tally(const struct clq_op *op)
+{
+    return op->counted && (op->kind == CLQ_OP_QUANTIZE || op->kind == CLQ_OP_FAKE_QUANTIZE);
+}
 
 /* cl_backend.c: waits for all work, on every queue; the first error of work that this call began is given, of older work kept in `failed`. */
 cl_int clq_cl_drain(struct clq_cl_state *state);

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Part of vector_kernels.h: fake-quantize, and its gradient by x or by the mask.
+ *
+ * With the quotient d of vector_quantize.h, c = clamp(rne(d), qmin - z, qmax - z) in s32: y = fl(float(c) * s), and x is inside where the clamp has
+ * changed nothing; NaN comes below all. The zero point itself is never added. No element is done twice, as all of this may be in place.
+ */
+
+/* What is done: forward, forward with the mask or with counts, or the gradient by x. */
+enum { FORWARD, FORWARD_BITS, BACKWARD };
+
+/* Known when compiling. */
+struct fake {
+    int type;
+    int work;
+};
+
+struct faker {
+    struct quantizer quantizer;
+    vint lo, hi; /* qmin - z, qmax - z */
+};
+
+/* What a kernel works on at a time: a run, or up to STRIP_ROWS rows that share a table. */
+struct lines {
+    const char *src, *x;
+    char *dst;
+    uint8_t *mask; /* or NULL */
+    int64_t src_pitch, x_pitch, dst_pitch, mask_pitch; /* bytes */
+    int64_t rows, cols;
+};
+
+INLINE struct lines get_lines(const struct clq_span *span, int64_t row, int64_t bytes)
+{
+    return (struct lines){move(span->src, row * span->src_pitch, bytes),
+                          span->x ? move(span->x, row * span->x_pitch, bytes) : NULL,
+                          (char *)move(span->dst, row * span->dst_pitch, bytes),
+                          span->mask ? span->mask + row * span->mask_pitch : NULL,
+                          span->src_pitch * bytes,
+                          span->x_pitch * bytes,
+                          span->dst_pitch * bytes,
+                          span->mask_pitch,
+                          clq_min_i64(STRIP_ROWS, span->rows - row),
+                          span->cols};
+}
+
+/* From column `col` on. */
+INLINE struct lines get_run(const struct lines *row, int64_t col, int64_t n, int64_t bytes)
+{
+    struct lines run = *row;
+    run.src += col * bytes;
+    run.dst += col * bytes;
+    if (run.x) run.x += col * bytes;
+    if (run.mask) run.mask += col / 8;
+    run.rows = 1;
+    run.cols = n;
+    return run;
+}
+
+INLINE struct quantization quotient_of(struct fake k)
+{
+    return (struct quantization){k.type, 1, EITHER, false};
+}
+
+INLINE struct faker make_faker(struct quantizer quantizer, const struct target *target)
+{
+    return (struct faker){quantizer, sub_s32(target->lo32, quantizer.z), sub_s32(target->hi32, quantizer.z)};
+}
+
+/* The first n of four vectors, with the bits of src where they are inside, else 0. */
+INLINE void keep_quad(int type, const char *src, char *dst, int64_t n, const vmask *inside)
+{
+    const vint zero = splat_s32(0);
+    if (n == QUAD && type != CLQ_FLOAT_F32) {
+        const vhalf low = keep_halves(inside[0], inside[1], load_halves(src));
+        const vhalf high = keep_halves(inside[2], inside[3], load_halves(src + 4 * WIDTH));
+        store_halves(dst, low);
+        store_halves(dst + 4 * WIDTH, high);
+        return;
+    }
+    for (int v = 0; v < 4; ++v) {
+        const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v), at = v * WIDTH * float_bytes(type);
+        if (n == QUAD)
+            store32(dst + at, select_s32(inside[v], load32(src + at), zero));
+        else if (type == CLQ_FLOAT_F32)
+            store32_part(dst + at, select_s32(inside[v], load32_part(src + at, lanes), zero), lanes);
+        else
+            store16_part(dst + at, narrow_u16(select_s32(inside[v], widen_u16(load16_part(src + at, lanes)), zero)), lanes);
+    }
+}
+
+static __attribute__((noinline)) void count_nonfinite_quad(const vfloat *x, int64_t *counts)
+{
+    for (int v = 0; v < 4; ++v) {
+        const int nan = count_lanes(is_nan_lane(x[v])), inf = WIDTH - count_lanes(is_finite_lane(x[v])) - nan;
+        counts[0] += nan;
+        counts[1] += inf;
+        counts[2] -= nan + inf;
+    }
+}
+
+/* The mask of n elements, the rest of its last byte 0, and the counts; lanes that are not there have x = 0. */
+INLINE void put_bits(const vmask *inside, const vfloat *x, uint8_t *mask, int64_t n, int64_t *counts)
+{
+    uint64_t bits = quad_bits(inside);
+    if (n < QUAD) bits &= ((uint64_t)1 << n) - 1;
+    if (mask) {
+        for (int i = 0; n < QUAD && i < (n + 7) / 8; ++i)
+            mask[i] = (uint8_t)(bits >> 8 * i);
+        if (n == QUAD) memcpy(mask, &bits, QUAD / 8);
+    }
+    if (counts) {
+        vfloat seen = splat_f32(0.0f);
+        counts[2] += n - __builtin_popcountll(bits);
+        for (int v = 0; v < 4; ++v)
+            seen = note_nonfinite(x[v], seen);
+        if (__builtin_expect(any_nan(seen), 0)) {
+            const vfloat copy[4] = {x[0], x[1], x[2], x[3]};
+            count_nonfinite_quad(copy, counts);
+        }
+    }
+}
+
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. Vector v has the faker p[v * step]. */
+INLINE void fake_quad(struct fake k, const char *src, const char *values, char *dst, uint8_t *mask, int64_t n, const struct faker *p, int step,
+                      int64_t *counts)
+{
+    vmask inside[4];
+    vfloat x[4], y[4];
+    for (int v = 0; v < 4; ++v) {
+        const struct faker *const faker = &p[v * step];
+        const char *at = (k.work == BACKWARD ? values : src) + v * WIDTH * float_bytes(k.type);
+        vint q, clamped;
+        x[v] = n == QUAD ? load_float(k.type, at) : load_float_part(k.type, at, part_of_quad(n, v));
+        q = round_s32(get_quotient(quotient_of(k), x[v], &faker->quantizer));
+        clamped = min_s32(max_s32(q, faker->lo), faker->hi);
+        inside[v] = equal_s32(q, clamped);
+        y[v] = mul_f32(to_f32(clamped), faker->quantizer.s);
+    }
+    if (k.work == BACKWARD)
+        keep_quad(k.type, src, dst, n, inside);
+    else if (n == QUAD)
+        store_quad(k.type, dst, y);
+    else
+        store_quad_part(k.type, dst, y, n);
+    if (k.work == FORWARD_BITS) put_bits(inside, x, mask, n, counts);
+}
+
+/* The quad from column i on, a multiple of 8, in all rows; `n` of its columns are there. */
+INLINE void fake_column_quad(struct fake k, const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int step, int64_t *counts)
+{
+    const char *src = lines->src + i * float_bytes(k.type), *x = k.work == BACKWARD ? lines->x + i * float_bytes(k.type) : NULL;
+    char *dst = lines->dst + i * float_bytes(k.type);
+    uint8_t *mask = k.work == FORWARD_BITS && lines->mask ? lines->mask + i / 8 : NULL;
+#pragma GCC unroll 1
+    for (int64_t row = lines->rows; row > 0; --row) {
+        fake_quad(k, src, x, dst, mask, n, p, step, counts);
+        src += lines->src_pitch;
+        dst += lines->dst_pitch;
+        if (k.work == BACKWARD) x += lines->x_pitch;
+        if (k.work == FORWARD_BITS && mask) mask += lines->mask_pitch;
+    }
+}
+
+/* The columns that do not fill a quad; see vector_quantize.h. */
+typedef void (*fake_end)(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts);
+
+/* `shared` is that of a run. */
+INLINE void fake_strip(struct fake k, int way, const struct lines *lines, const struct faker *shared, const struct table *table,
+                       const struct target *target, fake_end end, int64_t *counts)
+{
+    struct position at = {0};
+    struct faker p[4];
+    for (int64_t i = 0; i < lines->cols; i += QUAD) {
+        const int64_t n = clq_min_i64(QUAD, lines->cols - i);
+        for (int v = 0; way != RUNS && v < 4; ++v)
+            p[v] = make_faker(get_quantizer(quotient_of(k), way, table, &at, v, i + v * WIDTH, target), target);
+        if (way == PERMUTED) move_to_next_quad(table, &at);
+        if (n == QUAD) {
+            fake_column_quad(k, lines, i, QUAD, way == RUNS ? shared : p, way != RUNS, counts);
+        } else if (MASKED_ENDS && way == RUNS) {
+            fake_column_quad(k, lines, i, n, shared, 0, counts);
+        } else {
+            const struct lines copy = *lines;
+            const struct faker p_copy[4] = {way == RUNS ? *shared : p[0], way == RUNS ? *shared : p[1], way == RUNS ? *shared : p[2],
+                                            way == RUNS ? *shared : p[3]};
+            end(&copy, i, n, p_copy, counts);
+        }
+    }
+}
+
+/* The first elements of a run that begins at bit `bit` of a byte of the mask, whose lower bits are there: no more than end the byte. */
+INLINE void join_byte(struct lines head, int64_t bit, const struct faker *shared, fake_end end, int64_t *counts)
+{
+    const struct faker p[4] = {*shared, *shared, *shared, *shared};
+    uint8_t *const mask = head.mask, bits;
+    head.mask = &bits;
+    end(&head, 0, head.cols, p, counts);
+    *mask |= (uint8_t)(bits << bit);
+}
+
+INLINE void fake_runs(struct fake k, const struct task *task, const struct table *table, const struct target *target, fake_end end,
+                      int64_t *counts)
+{
+    const struct clq_span *span = &task->span;
+    const int64_t bytes = float_bytes(k.type);
+    for (int64_t row = 0; row < span->rows; ++row) {
+        const struct lines line = get_lines(span, row, bytes);
+        int64_t p = row * span->param_pitch;
+        for (int64_t i = 0, col = 0, last; col < span->cols; ++i, ++p) {
+            const struct faker shared = make_faker(share_quantizer(quotient_of(k), task, p, table, i, target), target);
+            struct lines run;
+            last = clq_min_i64(span->cols, col + span->group);
+            if (k.work == FORWARD_BITS && line.mask && col % 8 != 0) {
+                const int64_t n = clq_min_i64(last - col, 8 - col % 8);
+                join_byte(get_run(&line, col, n, bytes), col % 8, &shared, end, counts);
+                col += n;
+            }
+            run = get_run(&line, col, last - col, bytes);
+            fake_strip(k, RUNS, &run, &shared, NULL, target, end, counts);
+            col = last;
+        }
+    }
+}
+
+INLINE void fake_rows(struct fake k, int way, const struct task *task, const struct table *table, const struct target *target, fake_end end,
+                      int64_t *counts)
+{
+    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
+        const struct lines lines = get_lines(&task->span, row, float_bytes(k.type));
+        fake_strip(k, way, &lines, NULL, table, target, end, counts);
+    }
+}
+
+INLINE void fake_ways(struct fake k, const struct task *task, const struct table *table, fake_end end)
+{
+    const struct target target = make_target(task);
+    int64_t *counts = k.work == FORWARD_BITS ? task->span.counts : NULL;
+    if (table && table->way == COLUMNS)
+        fake_rows(k, COLUMNS, task, table, &target, end, counts);
+    else if (table && table->way == PERMUTED)
+        fake_rows(k, PERMUTED, task, table, &target, end, counts);
+    else if (table && table->way == SPLATS)
+        fake_rows(k, SPLATS, task, table, &target, end, counts);
+    else
+        fake_runs(k, task, table, &target, end, counts);
+}
+
+INLINE void fake_forward(int type, const struct task *task, const struct table *table, fake_end end)
+{
+    if (task->span.mask || task->span.counts)
+        fake_ways((struct fake){type, FORWARD_BITS}, task, table, end);
+    else
+        fake_ways((struct fake){type, FORWARD}, task, table, end);
+}
+
+#define FAKE_END(name, type, work) \
+    static __attribute__((noinline)) void name##_end_##type(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts) { fake_column_quad((struct fake){CLQ_FLOAT_##type, work}, lines, i, n, p, 1, counts); }
+#define FAKE_QUANTIZE(type) \
+    FAKE_END(fake, type, FORWARD_BITS) \
+    static void fake_part_##type(const struct task *task, const struct table *table) { fake_forward(CLQ_FLOAT_##type, task, table, fake_end_##type); } \
+    static void fake_quantize_##type(const struct clq_span *span) { run_span(span, 0, fake_part_##type, float_bytes(CLQ_FLOAT_##type), float_bytes(CLQ_FLOAT_##type)); }
+#define FAKE_BACKWARD(type) \
+    FAKE_END(backward, type, BACKWARD) \
+    static void backward_part_##type(const struct task *task, const struct table *table) { fake_ways((struct fake){CLQ_FLOAT_##type, BACKWARD}, task, table, backward_end_##type); } \
+    static void fake_backward_##type(const struct clq_span *span) { run_span(span, 0, backward_part_##type, float_bytes(CLQ_FLOAT_##type), float_bytes(CLQ_FLOAT_##type)); }
+
+/* clang-format off */
+FAKE_QUANTIZE(F32) FAKE_QUANTIZE(F16) FAKE_QUANTIZE(BF16)
+FAKE_BACKWARD(F32) FAKE_BACKWARD(F16) FAKE_BACKWARD(BF16)
+
+#define FAKE_QUANTIZE_SLOTS {fake_quantize_F32, fake_quantize_F16, fake_quantize_BF16}
+#define FAKE_BACKWARD_SLOTS {fake_backward_F32, fake_backward_F16, fake_backward_BF16}
+/* clang-format on */
+
+/* ------------------------------------------------------------------------------------------------ by the mask */
+
+INLINE void mask_line(int type, const char *src, const uint8_t *mask, char *dst, int64_t n)
+{
+    const int64_t bytes = float_bytes(type);
+    uint64_t bits = 0;
+    int64_t i = 0;
+    for (; i + QUAD <= n; i += QUAD) {
+        const char *from = src + i * bytes;
+        char *to = dst + i * bytes;
+        memcpy(&bits, mask + i / 8, QUAD / 8);
+        for (int v = 0; type == CLQ_FLOAT_F32 && v < 4; ++v)
+            store32(to + 4 * v * WIDTH, select_s32(bits_lanes((uint32_t)(bits >> v * WIDTH)), load32(from + 4 * v * WIDTH), splat_s32(0)));
+        for (int v = 0; type != CLQ_FLOAT_F32 && v < 2; ++v)
+            store_halves(to + 4 * v * WIDTH, keep_half_bits((uint32_t)(bits >> 2 * v * WIDTH), load_halves(from + 4 * v * WIDTH)));
+    }
+    if (i < n) {
+        vmask inside[4];
+        bits = 0;
+        for (int64_t k = 0; k < n - i; k += 8)
+            bits |= (uint64_t)mask[(i + k) / 8] << k;
+        for (int v = 0; v < 4; ++v)
+            inside[v] = bits_lanes((uint32_t)(bits >> v * WIDTH));
+        keep_quad(type, src + i * bytes, dst + i * bytes, n - i, inside);
+    }
+}
+
+INLINE void mask_backward(int type, const struct clq_span *whole)
+{
+    struct clq_span span = *whole;
+    if (is_dense(&span)) {
+        span.cols *= span.rows;
+        span.rows = 1;
+    }
+    for (int64_t row = 0; row < span.rows; ++row) {
+        const struct lines line = get_lines(&span, row, float_bytes(type));
+        mask_line(type, line.src, line.mask, line.dst, span.cols);
+    }
+}
+
+static void mask_backward_2(const struct clq_span *span)
+{
+    mask_backward(CLQ_FLOAT_F16, span);
+}
+
+static void mask_backward_4(const struct clq_span *span)
+{
+    mask_backward(CLQ_FLOAT_F32, span);
+}
+
+#define MASK_BACKWARD_SLOTS {mask_backward_2, mask_backward_4}
