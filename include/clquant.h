@@ -34,8 +34,8 @@
  *
  * **Overlap.** An output may not overlap an input, a parameter or another output, but where a function says that it works in place: then they may be
  * the identical view (same address, shape and strides, equal element size). No view of an output may visit an element twice. Both are refused
- * with CLQ_ERROR_OVERLAP. In host memory what is done in place is done on the CPU in every context: a device that failed halfway would have
- * destroyed the input.
+ * with CLQ_ERROR_OVERLAP. In host memory what is done in place is done on the CPU in every context, as a device that failed halfway would have
+ * destroyed the input; unless another operand lies on the device: then it may be lost.
  *
  * **Floating point.** The calling thread must be in round-to-nearest mode, else CLQ_ERROR_ROUNDING. Flush-to-zero,
  * denormals-are-zero and unmasked exceptions change no result and are restored before a call returns.
@@ -509,8 +509,8 @@ CLQ_API clq_status clq_dequantize(clq_context *context, const clq_tensor *q, con
 /**
  * Quantizes `x` with a range of its own: clq_choose_qparams() and clq_quantize() in one call.
  *
- * Per tensor with u8 asymmetric this is ONNX's DynamicQuantizeLinear. On the CPU a tensor is read from memory once if it fits in the cache, and per
- * channel along the outermost axis or per group of any size; on a device nothing waits if parameters and results are there.
+ * Per tensor with u8 asymmetric this is ONNX's DynamicQuantizeLinear. On the CPU a tensor is read from memory once if it fits in the cache, or if the
+ * indices of its outermost axis, or groups of them, have parameters of their own; on a device nothing waits if parameters and results are there.
  * @param      x      f32, f16 or bf16; NaN and infinities do not count for the range
  * @param[out] params scale is filled; zero_point too unless it is a zeroed view, which an asymmetric scheme refuses. Not s32
  * @param[out] q      the scheme's dtype, x's shape
@@ -576,8 +576,9 @@ CLQ_API clq_status clq_fake_quantize_backward(clq_context *context, const clq_te
  *
  * over the elements that share a parameter. (Esser et al., "Learned Step Size Quantization", 2020; Bhalgat et al., "LSQ+", 2020; both take g =
  * 1 / sqrt(n * P) for n elements and the P of clq_qparams_from_range().) A NaN in x adds nothing. Sums are made in f64, or in compensated f32 on
- * devices without it, in an order fixed by the shape, g applied after the sum: the same bits for any number of threads. Between
- * CPU tables and devices dscale and dzero_point may differ by 1e-6 times g times the sum of the terms' magnitudes; dx may not.
+ * devices without it, in an order fixed by shape and strides (on a device for host tensors also by the option staging_bytes), g applied after the sum: the
+ * same bits for any number of threads. Between CPU tables and devices dscale and dzero_point may differ by 1e-6 times g times the sum of the terms'
+ * magnitudes, on devices without f64 only while terms and sums are in the range of f32's normal numbers; dx may not.
  * @param      dy          f32, f16 or bf16
  * @param      x           dy's dtype and shape
  * @param      params      as in clq_fake_quantize()
@@ -599,7 +600,8 @@ CLQ_API clq_status clq_fake_quantize_backward_learnable(clq_context *context, co
  *     m = the new end if the average is empty, else fl(m + fl(c * fl(new - m)))        with c = averaging
  *
  * clq_qparams_from_range() of the average, and clq_fake_quantize(); magnitudes below 2^-126 count as 0 on the way, a difference beyond the largest
- * float as that, and an average whose ends rounding has crossed has both at lo. An average is empty where lo > hi: begin with lo = INFINITY, hi = -INFINITY.
+ * float as that, and an average whose ends rounding has crossed has both at lo. An average is empty where lo > hi, magnitudes below 2^-126 again counting
+ * as 0: begin with lo = INFINITY, hi = -INFINITY.
  * On a device nothing waits if all operands are there.
  * @param         x         f32, f16 or bf16
  * @param         averaging c, 2^-64 to 1. 1 forgets what was before; PyTorch's observers have 0.01

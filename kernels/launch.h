@@ -52,7 +52,7 @@ struct clql_job {
     clql_long param_offset[3]; /* elements from the bases of scale (requantize: multiplier), zero_point and requantize's source zero points; or twice
                                   from that of keys (minmax: least, greatest) */
     clql_long result_offset;   /* elements (uint) from the base of counts, structs clql_partial or clql_gradients from the base of partials */
-    clql_long param_count;     /* backward_learnable */
+    clql_long first_param, param_count; /* backward_learnable: those that the range may touch */
     clql_long dscale, dzero_point; /* backward_learnable: elements from the bases; dscale -1: the sums go to partials, dzero_point -1: it is not wanted */
     float gradient_scale;
     clql_int rank;             /* loops, outermost first; 1 or more */

@@ -176,13 +176,13 @@ KERNEL void backward_learnable(__global const uchar *restrict args, ulong jobs_o
     const uint lid = (uint)get_local_id(0), lanes = (uint)job->lanes, neighbours = CLQ_LOCAL_SIZE / lanes; /* parameters */
     const uint lane = job->columns ? lid / neighbours : lid % lanes, neighbour = job->columns ? lid % neighbours : lid / lanes;
     const long group = (long)get_group_id(0) - job->first_group, block = divide(group, job->parts), part = group - block * job->parts;
-    const long param = block * neighbours + neighbour, unit = job->aligned ? CLQL_QUAD : 1, step = (long)job->parts * lanes * unit;
+    const long param = job->first_param + block * neighbours + neighbour, end = job->first_param + job->param_count, unit = job->aligned ? CLQL_QUAD : 1, step = (long)job->parts * lanes * unit;
     const struct rule rule = get_rule(job);
     const int is_dense = job->dense == CLQL_ALL_DENSE;
     struct gradients gradients = {zero_sum(), zero_sum()};
     struct params params = {0.0f, 0.0f, 0};
 
-    if (param < job->param_count) {
+    if (param < end) {
         const struct box box = find_box(job, param);
         params = load_params(job, scale, zero_point, param);
         for (long number = box.first + (part * lanes + lane) * unit; number < box.end; number += step) {
@@ -210,7 +210,7 @@ KERNEL void backward_learnable(__global const uchar *restrict args, ulong jobs_o
     const uint apart = job->columns ? neighbours : 1;
     gradients.scale = add_lanes(sums, gradients.scale, lane, lanes, apart);
     gradients.zero_point = add_lanes(sums, gradients.zero_point, lane, lanes, apart);
-    if (lane == 0 && param < job->param_count) {
+    if (lane == 0 && param < end) {
         if (job->dscale >= 0) {
             store_gradients(dscale, dzero_point, job->dscale + param, job->dzero_point < 0 ? -1 : job->dzero_point + param, gradients, params.s,
                             job->gradient_scale);

@@ -22,10 +22,10 @@ KERNEL void qparams_from_range(__global const uchar *restrict args, ulong jobs_o
     float low = finite_or_zero(lo[job->lo + i]), high = finite_or_zero(hi[job->hi + i]);
     if (job->averaging != 0.0f) {
         __global float *lowest = average_lo + (job->average_lo + i), *highest = average_hi + (job->average_hi + i);
-        const float old_low = *lowest, old_high = *highest;
+        const float old_low = clqm_flush(*lowest), old_high = clqm_flush(*highest);
         if (old_low <= old_high && !clqm_is_inf(old_low) && !clqm_is_inf(old_high)) {
-            low = clqm_moving_average(clqm_flush(old_low), low, job->averaging);
-            high = clqm_moving_average(clqm_flush(old_high), high, job->averaging);
+            low = clqm_moving_average(old_low, low, job->averaging);
+            high = clqm_moving_average(old_high, high, job->averaging);
             high = high < low ? low : high;
         }
         *lowest = low;

@@ -55,7 +55,8 @@ enum clq_arg {
     CLQ_ARGS
 };
 
-/* A loop over elements. At its index i operand k has moved i * stride[k] elements, and the parameter i / group * param_stride. */
+/* A loop over elements. At its index i operand k has moved i * stride[k] elements, and the parameter i / group * param_stride. At most one loop of an
+   operation has a group above 1. */
 struct clq_loop {
     int64_t extent; /* 1 or more */
     int64_t stride[CLQ_OPERANDS]; /* elements; 0 for operands that are not there */

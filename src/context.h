@@ -26,7 +26,7 @@ struct clq_context {
     bool batching;
     struct clq_task *first_task, **next_task; /* of the batch */
     struct clq_task *spare_tasks;             /* of earlier batches, to be used again */
-    void *batch_memory[16];                   /* the device's, for intermediate results of the batch's calls, each block larger than the one before */
+    void *batch_memory[16];                   /* blocks of the device's, for intermediate results of the batch's calls */
     int32_t batch_blocks;
     int64_t block_bytes, block_used_bytes;    /* of the last block */
     char error_text[CLQ_ERROR_TEXT_BYTES];

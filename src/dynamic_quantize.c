@@ -6,6 +6,7 @@
 #include "fake_quantize.h"
 #include "loops.h"
 #include "qparams.h"
+#include "quant_math.h"
 #include <float.h>
 #include <math.h>
 
@@ -49,7 +50,7 @@ static clq_status check_average(const struct clq_call *call, float averaging, co
         return FAIL(CLQ_ERROR_PARAMETER, "%s: averaging = %g, must be 2^-64 to 1", call->name, (double)averaging);
     if (lo->device || hi->device) return CLQ_OK;
     for (int64_t i = 0; i < n; ++i)
-        if (!(least[i] > greatest[i]) && !(fabsf(least[i]) <= FLT_MAX && fabsf(greatest[i]) <= FLT_MAX))
+        if (!(clqm_flush(least[i]) > clqm_flush(greatest[i])) && !(fabsf(least[i]) <= FLT_MAX && fabsf(greatest[i]) <= FLT_MAX))
             return FAIL(CLQ_ERROR_PARAMETER, "%s: average %lld, lo = %g to hi = %g, must be finite, or lo > hi to begin with", call->name, (long long)i,
                         (double)least[i], (double)greatest[i]);
     return CLQ_OK;

@@ -83,8 +83,8 @@ void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts)
 /* In a batch from memory that its calls share: those that agree in their memory share launches. */
 static clq_status take_device_scratch(const struct clq_call *call, struct clq_task *task, int64_t size_bytes, void **device, int64_t *offset)
 {
-    enum { MOST_BLOCKS = sizeof call->context->batch_memory / sizeof call->context->batch_memory[0] };
-    const int64_t needed = clq_ceil_div(clq_max_i64(1, size_bytes), CLQ_ALIGNMENT) * CLQ_ALIGNMENT, first_bytes = 1 << 20;
+    enum { MOST_BLOCKS = sizeof call->context->batch_memory / sizeof call->context->batch_memory[0], FIRST_BYTES = 1 << 20, MOST_BYTES = 1 << 26 };
+    const int64_t needed = clq_ceil_div(clq_max_i64(1, size_bytes), CLQ_ALIGNMENT) * CLQ_ALIGNMENT;
     clq_context *context = call->context;
     void **blocks = context->batch_memory;
     *offset = 0;
@@ -94,7 +94,7 @@ static clq_status take_device_scratch(const struct clq_call *call, struct clq_ta
         return CLQ_OK;
     }
     if (context->batch_blocks == 0 || needed > context->block_bytes - context->block_used_bytes) {
-        const int64_t bytes = clq_max_i64(needed, context->batch_blocks == 0 ? first_bytes : 2 * context->block_bytes);
+        const int64_t bytes = clq_max_i64(needed, clq_min_i64(MOST_BYTES, clq_max_i64(FIRST_BYTES, 2 * context->block_bytes)));
         CLQ_TRY(context->backend->allocate(context, bytes, &blocks[context->batch_blocks]));
         ++context->batch_blocks;
         context->block_bytes = bytes;

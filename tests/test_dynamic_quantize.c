@@ -74,6 +74,10 @@ static void fill_average(struct trial *t, struct test_random *random)
         case 5:
             low = high = low * 0.5f;
             break;
+        case 7: /* crossed but for the flush: not empty */
+            low = test_float((uint32_t)test_between(random, 1, 0x7fffff));
+            high = test_float(0x80000000 | (uint32_t)test_between(random, 0, 0x7fffff));
+            break;
         case 6:
             low = 5.0f;
             high = -5.0f;

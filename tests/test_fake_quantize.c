@@ -369,7 +369,7 @@ START_TEST(not_numbers)
     for (int32_t place = 0; place < place_count; place++) {
         const float scale = 0.5f;
         const int32_t z = 10;
-        float x[N], y[N], dy[N], dx[N], dscale, dzero_point;
+        float x[N], y[N], dy[N], dx[N], dscale = 0, dzero_point = 0;
         uint8_t mask[(N + 7) / 8];
         int64_t counts[3];
         const clq_tensor x_view = clq_tensor_host(CLQ_F32, x, 1, &n), y_view = clq_tensor_host(CLQ_F32, y, 1, &n),

@@ -134,7 +134,7 @@ static void minmax_of_f16(clq_context *context)
     const clq_scheme scheme = {.dtype = CLQ_S8};
     const int64_t three = 3;
     int64_t counts[3];
-    float lo, hi;
+    float lo = 0, hi = 0;
     const clq_tensor lo_view = clq_tensor_host(CLQ_F32, &lo, 0, NULL), hi_view = clq_tensor_host(CLQ_F32, &hi, 0, NULL),
                      counts_view = clq_tensor_host(CLQ_S64, counts, 1, &three);
 
@@ -155,7 +155,7 @@ static void fake_quantize_f16(clq_context *context)
     const clq_tensor mask = clq_tensor_host(CLQ_U8, mask_memory.memory, 1, &mask_bytes);
     int64_t counts[3], outside = 0;
     const clq_tensor counts_view = clq_tensor_host(CLQ_S64, counts, 1, &three);
-    float dscale;
+    float dscale = 0;
     const clq_tensor dscale_view = clq_tensor_host(CLQ_F32, &dscale, 0, NULL);
     const clq_qparams params = {.scheme = {.dtype = CLQ_S8, .qmin = -32, .qmax = 31}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
     enum ref_kind kind;
@@ -244,7 +244,7 @@ static void check_requantized(const clq_tensor *y)
     const clq_qparams x_params = bytes(true), y_params = bytes(false);
     for (int k = 0; k < POSITIONS; k++) {
         uint8_t x = (uint8_t)(position(k) % PERIOD * 7919 % 251);
-        int8_t expected;
+        int8_t expected = 0;
         const clq_tensor from = clq_tensor_host(CLQ_U8, &x, 0, NULL), to = clq_tensor_host(CLQ_S8, &expected, 0, NULL);
         ref_requantize(&from, &x_params, &y_params, &to);
         CHECK_AT((*y), position(k), expected);

@@ -126,8 +126,8 @@ START_TEST(dynamic_tensors)
 
     for (int32_t place = 0; place < place_count; place++)
         for (size_t k = 0; k < TEST_COUNT_OF(tensors); k++) {
-            float scale;
-            int32_t zero_point;
+            float scale = 0;
+            int32_t zero_point = 0;
             uint8_t y[8];
             const clq_tensor x = clq_tensor_host(CLQ_F32, tensors[k].x, 1, &n), q = clq_tensor_host(CLQ_U8, y, 1, &n);
             const clq_qparams params = {.scheme = {.dtype = CLQ_U8},
@@ -163,7 +163,7 @@ START_TEST(learnable_gradients)
     for (int32_t place = 0; place < place_count; place++)
         for (size_t k = 0; k < TEST_COUNT_OF(gradients); k++) {
             clq_context *const context = places[place].context;
-            float y[12], dx[12], dscale, dzero_point;
+            float y[12], dx[12], dscale = 0, dzero_point = 0;
             const clq_tensor x_view = clq_tensor_host(CLQ_F32, x, 1, &n), dy_view = clq_tensor_host(CLQ_F32, dy, 1, &n),
                              y_view = clq_tensor_host(CLQ_F32, y, 1, &n), dx_view = clq_tensor_host(CLQ_F32, dx, 1, &n),
                              dscale_view = clq_tensor_host(CLQ_F32, &dscale, 0, NULL), dzero_point_view = clq_tensor_host(CLQ_F32, &dzero_point, 0, NULL);

@@ -23,7 +23,7 @@ START_TEST(parallel_for_hook)
     context = test_context(NULL, 1, test_parallel_for, &hook);
     TEST_CHECK(test_works(context, 300000, 2) && hook.calls == 0, "one thread needs no hook");
     /* Nor for sums, which are made in parts on one thread too. */
-    float *const x = calloc(300000, sizeof *x), *const dx = calloc(300000, sizeof *dx), dscale, scale = 0.5f;
+    float *const x = calloc(300000, sizeof *x), *const dx = calloc(300000, sizeof *dx), dscale = 0, scale = 0.5f;
     const int64_t n = 300000;
     const clq_tensor tensor = clq_tensor_host(CLQ_F32, x, 1, &n), gradient = clq_tensor_host(CLQ_F32, dx, 1, &n),
                      sum = clq_tensor_host(CLQ_F32, &dscale, 0, NULL);

@@ -190,21 +190,23 @@ static uint8_t *mask_place(const struct clq_op *op, const struct block *block, s
     return is_mask_direct(op, block) ? (uint8_t *)op->operand[CLQ_MASK].data + block->at.offset[CLQ_MASK] / 8 : tile->mask;
 }
 
-/* Copies n bits from bit `src_at` of src to bit `dst_at` of dst. Bits of dst before the first stay; those behind the last in its byte become 0. */
+/* Copies n bits, 1 or more, from bit `src_at` of src to bit `dst_at` of dst. Bits of dst before the first stay; those behind the last in its byte become 0. */
 static void copy_bits(const uint8_t *src, int64_t src_at, uint8_t *dst, int64_t dst_at, int64_t n)
 {
     const int skip = (int)(src_at % 8), shift = (int)(dst_at % 8);
-    uint64_t carry = shift ? dst[dst_at / 8] & ((1u << shift) - 1) : 0;
+    uint64_t carry = shift ? dst[dst_at / 8] & ((1u << shift) - 1) : 0, word = 0;
     src += src_at / 8;
     dst += dst_at / 8;
-    for (; n > 0; n -= 48, src += 6, dst += 6) {
-        const int bits = (int)clq_min_i64(n, 48);
-        uint64_t word = 0;
-        memcpy(&word, src, (size_t)(skip + bits + 7) / 8);
-        word = ((word >> skip & ((UINT64_C(1) << bits) - 1)) << shift) | carry;
-        memcpy(dst, &word, (size_t)(shift + bits + 7) / 8);
-        carry = word >> 48;
+    for (; n > 56; n -= 56, src += 7, dst += 7) { /* more than 56 bits touch 8 bytes */
+        memcpy(&word, src, 8);
+        word = ((word >> skip & ((UINT64_C(1) << 56) - 1)) << shift) | carry;
+        memcpy(dst, &word, 8);
+        carry = word >> 56;
     }
+    word = 0;
+    memcpy(&word, src, (size_t)(skip + n + 7) / 8);
+    word = ((word >> skip & ((UINT64_C(1) << n) - 1)) << shift) | carry;
+    memcpy(dst, &word, (size_t)(shift + n + 7) / 8);
 }
 
 static void fetch_mask(const struct clq_op *op, const struct block *block, struct tile *tile)
@@ -486,7 +488,7 @@ static void choose_tile(const struct clq_walk *walk, const struct block *block, 
         direct = false;
     }
     *cols = clq_min_i64(block->cols, direct ? 8 * MASK_BYTES : transposed && !packed ? TILE_LINES : TILE);
-    if (block->group > 1 && block->group < *cols) *cols -= *cols % block->group;
+    if (*cols < block->cols && block->group > 1 && block->group < *cols) *cols -= *cols % block->group;
     *rows = clq_min_i64(block->rows, direct ? MASK_BYTES / clq_ceil_div(*cols, 8) : TILE / *cols);
     if (packed && *cols < block->cols) *rows = 1;
     /* Scattered parameters are brought together for one row. */

@@ -198,12 +198,23 @@ static bool has_param_quads(const struct clq_op *op)
     return (op->rank == 1 || inner->extent % 4 == 0) && (inner->param_stride == 0 || inner->group % 4 == 0);
 }
 
+/* The parameters of a job's range, where indices of the outermost loop have their own: else a tensor in chunks would have all of them visited by each. */
+static void set_param_range(struct clql_job *job, const struct clq_op *op)
+{
+    const struct clq_loop *outer = &op->loops[0];
+    const int64_t inside = op->count / outer->extent, first = job->first / inside / outer->group, last = (job->first + job->count - 1) / inside / outer->group;
+    job->param_count = op->param_count;
+    if (outer->param_stride == 0 || clq_ceil_div(outer->extent, outer->group) * outer->param_stride != op->param_count) return;
+    job->first_param = first * outer->param_stride;
+    job->param_count = (last - first + 1) * outer->param_stride;
+}
+
 static int64_t set_learnable_job(struct clql_job *job, const struct clq_cl_bound *bound, int64_t local_size)
 {
     const struct clq_op *op = bound->op;
     const struct clq_cl_place *dzero_point = &bound->arg[CLQ_ARG_DZERO_POINT];
     job->aligned = job->aligned && has_param_quads(op);
-    job->param_count = op->param_count;
+    set_param_range(job, op);
     job->gradient_scale = op->gradient_scale;
     job->result_offset = bound->partials.offset_bytes / (int64_t)sizeof(struct clql_gradients);
     job->dscale = bound->keeps_gradients ? -1 : bound->arg[CLQ_ARG_DSCALE].offset_bytes / 4;
@@ -211,7 +222,7 @@ static int64_t set_learnable_job(struct clql_job *job, const struct clq_cl_bound
     job->parts = (clql_int)bound->gradient_parts;
     job->columns = changes_along(op);
     job->lanes = (clql_int)count_lanes(op, local_size);
-    return clq_ceil_div(op->param_count, local_size / job->lanes) * job->parts;
+    return clq_ceil_div(job->param_count, local_size / job->lanes) * job->parts;
 }
 
 /* ------------------------------------------------------------------------------------------------ jobs of elements */

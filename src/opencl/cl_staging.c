@@ -186,6 +186,8 @@ static bool is_zero_copy(const struct clq_cl_state *state, const struct clq_op *
 {
     const int64_t bits = clq_op_bits(op, k);
     if (!state->programs.device.unified || op->in_place || op->count < ZERO_COPY_BYTES * 8 / bits) return false;
+    for (int i = 0; i < k; ++i)
+        if (clq_op_has_operand(op, i) && op->operand[i].data == op->operand[k].data) return false;
     return clq_cl_is_dense(op, k) && (uintptr_t)op->operand[k].data % (uintptr_t)clq_max_i64(1, bits / 8) == 0;
 }
 
