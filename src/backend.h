@@ -6,6 +6,7 @@
 #ifndef CLQ_BACKEND_H
 #define CLQ_BACKEND_H
 
+#include "base/util.h"
 #include "context.h"
 #include <string.h>
 
@@ -157,6 +158,13 @@ static inline bool clq_op_is_output(const struct clq_op *op, int k)
     }
 }
 
+/* Indices of the outermost loop, or groups of them, have parameters of their own, adjacent for adjacent ones: a range of them has a range of those. */
+static inline bool clq_op_has_outer_params(const struct clq_op *op)
+{
+    const struct clq_loop *outer = &op->loops[0];
+    return outer->param_stride != 0 && clq_ceil_div(outer->extent, outer->group) * outer->param_stride == op->param_count;
+}
+
 /* Elements share bytes with their neighbours: there is a 4-bit operand or a mask. */
 static inline bool clq_op_is_packed(const struct clq_op *op)
 {
@@ -184,9 +192,8 @@ struct clq_backend {
     /* True if run() takes the operation. A pure question. */
     bool (*supports)(const clq_context *context, const struct clq_op *op);
     /* Runs independent operations, in whatever floating-point mode the thread is. On return those with all results in host memory are
-       complete, others possibly only begun. */
+       complete, others possibly only begun. The CPU's also runs what is to follow each; a device's is called again for that. */
     clq_status (*run)(clq_context *context, struct clq_op *const *ops, int64_t n);
-    bool runs_chains; /* run() also runs what is to follow each of them; else it is called again for that */
     /* Describes the context's device: all of the zeroed `info` but `chosen` and `reason`. */
     void (*describe)(const clq_context *context, clq_device_info *info);
     /* Describes the devices of this kind, best first, the first `capacity` of them; `reason` is set for those that cannot be used. Returns how

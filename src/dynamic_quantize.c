@@ -18,7 +18,6 @@ static clq_status prepare_dynamic(const struct clq_call *call, struct clq_task *
     struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true), range[2];
     struct clq_operand in, out;
     struct clq_scheme_info info;
-    struct clq_op *op;
 
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_dynamic_quantize: params is NULL");
     CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
@@ -30,7 +29,7 @@ static clq_status prepare_dynamic(const struct clq_call *call, struct clq_task *
     CLQ_TRY(clq_check_targets(call, params, &info, (const struct clq_operand *[]){&in, &out, &task->counts}, 3, scale, zero_point));
     CLQ_TRY(clq_task_scratch(call, task, in.device, info.param_count, range, 2));
     CLQ_TRY(clq_add_minmax(task, &in, &info, &range[0], &range[1], NULL));
-    CLQ_TRY(clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point, &op));
+    CLQ_TRY(clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point));
     return clq_add_quantize(task, &in, &out, &info, scale, zero_point);
 }
 
@@ -63,7 +62,6 @@ static clq_status prepare_observe(const struct clq_call *call, struct clq_task *
     struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true), range[2];
     struct clq_fake_quantize checked;
     struct clq_scheme_info info;
-    struct clq_op *op;
     clq_fp_mode mode;
     clq_status status;
 
@@ -87,8 +85,9 @@ static clq_status prepare_observe(const struct clq_call *call, struct clq_task *
     if (status != CLQ_OK) return status;
     CLQ_TRY(clq_task_scratch(call, task, checked.x.device, info.param_count, range, 2));
     CLQ_TRY(clq_add_minmax(task, &checked.x, &info, &range[0], &range[1], NULL));
-    CLQ_TRY(clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point, &op));
-    if (op) {
+    CLQ_TRY(clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point));
+    if (info.param_count > 0) {
+        struct clq_op *const op = &task->op[task->ops - 1];
         op->averaged = op->in_place = true;
         op->averaging = averaging;
         op->average_lo = average_lo->data;

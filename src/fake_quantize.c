@@ -52,7 +52,6 @@ clq_status clq_add_fake_quantize(struct clq_task *task, const struct clq_fake_qu
     clq_op_set_operands(op, (const struct clq_operand *[CLQ_MASK]){&checked->x, &checked->y}, checked->mask.tensor ? &checked->mask : NULL, 1, info);
     clq_op_set_qparams(op, info, scale, zero_point);
     op->in_place = checked->in_place;
-    op->counted = task->counts.tensor != NULL;
     clq_op_set_counts(op, &task->counts);
     return CLQ_OK;
 }

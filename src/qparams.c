@@ -67,7 +67,6 @@ clq_status clq_add_minmax(struct clq_task *task, const struct clq_operand *x, co
     clq_op_set_operands(op, (const struct clq_operand *[CLQ_MASK]){x}, NULL, 0, info);
     op->param_count = info->param_count;
     set_range(op, lo, hi);
-    op->counted = counts && counts->tensor;
     if (counts) clq_op_set_counts(op, counts);
     return CLQ_OK;
 }
@@ -122,14 +121,13 @@ clq_status clq_check_derivable(const struct clq_call *call, const clq_scheme *sc
 }
 
 clq_status clq_add_qparams(const struct clq_call *call, struct clq_task *task, const struct clq_scheme_info *info, const struct clq_param *lo,
-                           const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point, struct clq_op **added)
+                           const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point)
 {
     struct clq_op *op;
-    *added = NULL;
     if (info->param_count == 0) return CLQ_OK;
     CLQ_TRY(clq_param_room(call, scale));
     CLQ_TRY(clq_param_room(call, zero_point));
-    *added = op = clq_task_op(task, CLQ_OP_QPARAMS);
+    op = clq_task_op(task, CLQ_OP_QPARAMS);
     op->count = op->param_count = info->param_count;
     op->rule = info->rule;
     set_range(op, lo, hi);
@@ -165,7 +163,6 @@ static clq_status prepare_from_range(const struct clq_call *call, struct clq_tas
     struct clq_param *const low = clq_task_param(task, false), *const high = clq_task_param(task, false);
     struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true);
     struct clq_scheme_info info;
-    struct clq_op *op;
 
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_qparams_from_range: params is NULL");
     CLQ_TRY(clq_check_scheme(call, &params->scheme, &info));
@@ -194,7 +191,7 @@ static clq_status prepare_from_range(const struct clq_call *call, struct clq_tas
         clq_fp_mode_leave(mode);
         if (status != CLQ_OK) return status;
     }
-    return clq_add_qparams(call, task, &info, low, high, scale, zero_point, &op);
+    return clq_add_qparams(call, task, &info, low, high, scale, zero_point);
 }
 
 clq_status clq_qparams_from_range(clq_context *context, const clq_tensor *lo, const clq_tensor *hi, const clq_qparams *params)
@@ -210,7 +207,6 @@ static clq_status prepare_choose(const struct clq_call *call, struct clq_task *t
     struct clq_param *const scale = clq_task_param(task, true), *const zero_point = clq_task_param(task, true), range[2];
     struct clq_operand in;
     struct clq_scheme_info info;
-    struct clq_op *op;
 
     if (!params) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_choose_qparams: params is NULL");
     CLQ_TRY(clq_check_tensor(call, "x", x, CLQ_DTYPES_FLOAT, &in));
@@ -220,7 +216,7 @@ static clq_status prepare_choose(const struct clq_call *call, struct clq_task *t
     CLQ_TRY(clq_check_targets(call, params, &info, (const struct clq_operand *[]){&in}, 1, scale, zero_point));
     CLQ_TRY(clq_task_scratch(call, task, in.device, info.param_count, range, 2));
     CLQ_TRY(clq_add_minmax(task, &in, &info, &range[0], &range[1], NULL));
-    return clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point, &op);
+    return clq_add_qparams(call, task, &info, &range[0], &range[1], scale, zero_point);
 }
 
 clq_status clq_choose_qparams(clq_context *context, const clq_tensor *x, const clq_qparams *params)

@@ -20,9 +20,9 @@ clq_status clq_check_derivable(const struct clq_call *call, const clq_scheme *sc
 clq_status clq_add_minmax(struct clq_task *task, const struct clq_operand *x, const struct clq_scheme_info *info, const struct clq_param *lo,
                           const struct clq_param *hi, const struct clq_operand *counts);
 
-/* Makes room for parameters and adds what derives them from ranges; `*added` is NULL if there are none. */
+/* Makes room for parameters and adds what derives them from ranges; nothing if there are none. */
 clq_status clq_add_qparams(const struct clq_call *call, struct clq_task *task, const struct clq_scheme_info *info, const struct clq_param *lo,
-                           const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point, struct clq_op **added);
+                           const struct clq_param *hi, struct clq_param *scale, struct clq_param *zero_point);
 
 /* Checks a float and a quantized tensor, `in` and `out`, against the scheme and each other. */
 clq_status clq_check_quantized(const struct clq_call *call, const clq_scheme *scheme, const struct clq_operand *in, const struct clq_operand *out,

@@ -34,7 +34,6 @@ clq_status clq_add_quantize(struct clq_task *task, const struct clq_operand *x, 
     if (x->count == 0) return task->counts.device ? clq_task_zero(task, &task->counts) : CLQ_OK;
     op = clq_task_op(task, CLQ_OP_QUANTIZE);
     set_op(op, x, q, info, scale, zero_point);
-    op->counted = task->counts.tensor != NULL;
     clq_op_set_counts(op, &task->counts);
     return CLQ_OK;
 }

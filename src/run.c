@@ -86,12 +86,12 @@ static bool is_for_device(const clq_context *context, const struct clq_op *op)
     return supported;
 }
 
-/* One after the other, all first ones at once, then all second ones; `ops` is used up. */
-static clq_status run_in_steps(clq_context *context, const struct clq_backend *backend, struct clq_op **ops, int64_t n)
+/* On the device, one after the other: all first ones at once, then all second ones; `ops` is used up. */
+static clq_status run_in_steps(clq_context *context, struct clq_op **ops, int64_t n)
 {
     while (n > 0) {
         int64_t left = 0;
-        CLQ_TRY(run_on(context, backend, ops, n));
+        CLQ_TRY(run_on(context, context->backend, ops, n));
         for (int64_t i = 0; i < n; ++i)
             if (ops[i]->then) ops[left++] = ops[i]->then;
         n = left;
@@ -118,43 +118,45 @@ static void forget_results(struct clq_op *const *ops, int64_t n)
         }
 }
 
-/* Gives all of `ops` that are for the device, or all that are not, and how many. */
-static int64_t select_ops(const clq_context *context, struct clq_op *const *ops, int64_t n, bool for_device, struct clq_op **selected)
+/* Puts those that are for the device in front, the others behind; returns how many are for the device. */
+static int64_t sort_ops(const clq_context *context, struct clq_op *const *ops, int64_t n, struct clq_op **sorted)
 {
     int64_t count = 0;
     for (int64_t i = 0; i < n; ++i)
-        if (is_for_device(context, ops[i]) == for_device) selected[count++] = ops[i];
+        if (is_for_device(context, ops[i]))
+            sorted[count++] = ops[i];
+        else
+            sorted[n - 1 - (i - count)] = ops[i];
     return count;
 }
 
-static clq_status run_on_both(clq_context *context, struct clq_op *const *ops, int64_t n, struct clq_op **selected)
+static clq_status run_on_both(clq_context *context, struct clq_op *const *ops, int64_t n, struct clq_op **sorted)
 {
-    int64_t count = select_ops(context, ops, n, true, selected);
+    const int64_t count = sort_ops(context, ops, n, sorted);
     if (count > 0) {
-        const bool again = can_fall_back(context, selected, count);
-        const clq_status status = run_in_steps(context, context->backend, selected, count);
+        const bool again = can_fall_back(context, sorted, count);
+        const clq_status status = run_in_steps(context, sorted, count);
         if (status != CLQ_OK && !again) return status;
         if (status != CLQ_OK) {
             clq_log(context, CLQ_LOG_WARNING, "the device failed, so the CPU takes over: %s", context->error_text);
             context->error_text[0] = '\0'; /* the call does not fail */
-            count = select_ops(context, ops, n, true, selected);
-            forget_results(selected, count);
-            CLQ_TRY(run_on(context, &clq_backend_cpu, selected, count));
+            sort_ops(context, ops, n, sorted); /* as they were */
+            forget_results(sorted, count);
+            CLQ_TRY(run_on(context, &clq_backend_cpu, sorted, count));
         }
     }
-    count = select_ops(context, ops, n, false, selected);
-    return count > 0 ? run_on(context, &clq_backend_cpu, selected, count) : CLQ_OK;
+    return count < n ? run_on(context, &clq_backend_cpu, sorted + count, n - count) : CLQ_OK;
 }
 
 clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n)
 {
-    struct clq_op *one[1], **selected = one;
+    struct clq_op *one[1], **sorted = one;
     clq_status status;
     if (context->backend == &clq_backend_cpu) return run_on(context, &clq_backend_cpu, ops, n);
-    if (n > 1) selected = clq_alloc(&context->allocator, n, sizeof *selected);
-    if (!selected) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld operations", (long long)n);
-    status = run_on_both(context, ops, n, selected);
-    if (selected != one) clq_dealloc(&context->allocator, selected);
+    if (n > 1) sorted = clq_alloc(&context->allocator, n, sizeof *sorted);
+    if (!sorted) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_batch_end: no memory for a list of %lld operations", (long long)n);
+    status = run_on_both(context, ops, n, sorted);
+    if (sorted != one) clq_dealloc(&context->allocator, sorted);
     return status;
 }
 

@@ -75,6 +75,7 @@ void clq_op_set_qparams(struct clq_op *op, const struct clq_scheme_info *info, c
 
 void clq_op_set_counts(struct clq_op *op, const struct clq_operand *counts)
 {
+    op->counted = counts->tensor != NULL;
     if (!counts->tensor || !counts->device) return;
     op->counts_out = (int64_t *)(void *)counts->data;
     op->device[CLQ_ARG_COUNTS] = counts->device;

@@ -275,6 +275,12 @@ START_TEST(combinations)
 }
 END_TEST
 
+static void try_shape(struct test_random *random, struct test_place *places, int32_t place_count, const struct test_shape *shape)
+{
+    const clq_scheme scheme = test_shape_scheme(random, shape, range_dtypes[test_between(random, 0, 5)]);
+    try_scheme(random, places, place_count, test_float_dtypes[test_between(random, 0, 2)], &scheme, shape->rank, shape->shape);
+}
+
 START_TEST(tiles)
 {
     struct test_random random = test_random_start(930 + (uint64_t)_i);
@@ -282,11 +288,8 @@ START_TEST(tiles)
     const int32_t place_count = test_places_open(places, false);
     const int64_t repeats = test_amount(12, 2);
 
-    for (int64_t repeat = 0; repeat < repeats; repeat++) {
-        const clq_scheme scheme = test_shape_scheme(&random, &test_long_shapes[_i], range_dtypes[test_between(&random, 0, 5)]);
-        try_scheme(&random, places, place_count, test_float_dtypes[test_between(&random, 0, 2)], &scheme, test_long_shapes[_i].rank,
-                   test_long_shapes[_i].shape);
-    }
+    for (int64_t repeat = 0; repeat < repeats; repeat++)
+        try_shape(&random, places, place_count, &test_long_shapes[_i]);
     test_places_close(places, place_count);
 }
 END_TEST
@@ -298,11 +301,8 @@ START_TEST(threads)
     const int32_t place_count = test_places_open(places, true);
     const int64_t repeats = test_amount(3, 1);
 
-    for (int64_t repeat = 0; repeat < repeats; repeat++) {
-        const clq_scheme scheme = test_shape_scheme(&random, &test_large_shapes[_i], range_dtypes[test_between(&random, 0, 5)]);
-        try_scheme(&random, places, place_count, test_float_dtypes[test_between(&random, 0, 2)], &scheme, test_large_shapes[_i].rank,
-                   test_large_shapes[_i].shape);
-    }
+    for (int64_t repeat = 0; repeat < repeats; repeat++)
+        try_shape(&random, places, place_count, &test_large_shapes[_i]);
     test_places_close(places, place_count);
 }
 END_TEST

@@ -403,15 +403,13 @@ struct chain {
     struct job job; /* of the values, cut along the outermost loop */
 };
 
-/* The steps follow each other, and the outermost loop has parameters of its own, adjacent for adjacent indices. */
+/* The steps follow each other, and can be cut along the outermost loop. */
 static bool is_chain(const struct clq_op *op)
 {
     const struct clq_op *params = op->then, *values = params ? params->then : NULL;
-    const struct clq_loop *outer = &op->loops[0];
     if (op->kind != CLQ_OP_MINMAX || !values || params->kind != CLQ_OP_QPARAMS || values->then) return false;
     if (values->kind != CLQ_OP_QUANTIZE && values->kind != CLQ_OP_FAKE_QUANTIZE) return false;
-    if (op->counted || outer->param_stride == 0) return false;
-    if (op->rank != values->rank || clq_ceil_div(outer->extent, outer->group) * outer->param_stride != op->param_count) return false;
+    if (op->counted || op->rank != values->rank || !clq_op_has_outer_params(op)) return false;
     for (int32_t i = 0; i < op->rank; ++i) {
         const struct clq_loop *a = &op->loops[i], *b = &values->loops[i];
         if (a->extent != b->extent || a->param_stride != b->param_stride || a->group != b->group || a->stride[0] != b->stride[0]) return false;
@@ -527,4 +525,4 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
 }
 
 const struct clq_backend clq_backend_cpu = {
-    .name = "cpu", .create = create, .destroy = destroy, .supports = supports, .run = run, .runs_chains = true, .describe = describe, .list = list};
+    .name = "cpu", .create = create, .destroy = destroy, .supports = supports, .run = run, .describe = describe, .list = list};

@@ -204,7 +204,7 @@ static void set_param_range(struct clql_job *job, const struct clq_op *op)
     const struct clq_loop *outer = &op->loops[0];
     const int64_t inside = op->count / outer->extent, first = job->first / inside / outer->group, last = (job->first + job->count - 1) / inside / outer->group;
     job->param_count = op->param_count;
-    if (outer->param_stride == 0 || clq_ceil_div(outer->extent, outer->group) * outer->param_stride != op->param_count) return;
+    if (!clq_op_has_outer_params(op)) return;
     job->first_param = first * outer->param_stride;
     job->param_count = (last - first + 1) * outer->param_stride;
 }
