@@ -269,8 +269,8 @@ typedef enum clq_host_tensors {
 typedef struct clq_context_options {
     size_t struct_size;              /**< sizeof(clq_context_options); set by CLQ_CONTEXT_OPTIONS_INIT. */
     const char *device;              /**< "cpu", "opencl", "opencl:N". NULL: $CLQ_DEVICE, else the best there is. */
-    const char *cpu;                 /**< Highest table of CPU kernels to use: "scalar", "avx2", "avx512", "neon".
-                                          NULL: $CLQ_CPU, else the best the machine has. */
+    const char *cpu;                 /**< Highest table of CPU kernels to use: "scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx",
+                                          "neon", "neondot". NULL: $CLQ_CPU, else the best the machine has. */
     int32_t num_threads;             /**< At most this many threads work at once, 1 to 1024. 0: $CLQ_NUM_THREADS, else the least
                                           of OMP_NUM_THREADS, the CPUs in the affinity mask and the cgroup's CPU quota. */
     clq_allocator allocator;         /**< Zeroed: the C library's. Both functions or neither. */
@@ -337,7 +337,7 @@ typedef struct clq_device_info {
     char id[32];          /**< What CLQ_DEVICE takes: "cpu", "opencl:0". */
     char name[128];       /**< The processor's or device's own name. */
     char path[32];        /**< Kernels that run there: "avx512" for instance, or "opencl". */
-    char tables[128];     /**< CPU tables of this build, best first, each with what keeps it from use: "avx512 (not on this CPU)". */
+    char tables[192];     /**< CPU tables of this build, best first, each with what keeps it from use: "avx512 (not on this CPU)". */
     int32_t num_threads;  /**< CPU: threads that would work, or do. OpenCL devices: compute units. */
     int32_t chosen;       /**< 1: clq_context_create(NULL, ...) takes this one. */
     int64_t memory_bytes; /**< Memory of the machine or device; 0: unknown. */
@@ -612,6 +612,69 @@ CLQ_API clq_status clq_fake_quantize_backward_learnable(clq_context *context, co
  */
 CLQ_API clq_status clq_observe_fake_quantize(clq_context *context, const clq_tensor *x, float averaging, const clq_tensor *lo, const clq_tensor *hi,
                                              const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask, const clq_tensor *counts);
+
+/* ------------------------------------------------------------------------------------------------ matrix products */
+
+/** What becomes of the f32 results of clq_gemm(). */
+typedef enum clq_activation {
+    CLQ_ACTIVATION_NONE = 0, /**< They stay as they are. */
+    CLQ_ACTIVATION_RELU = 1, /**< y > 0 ? y : +0; NaN and -0 give +0. */
+    CLQ_ACTIVATION_CLAMP = 2 /**< y < clamp_min ? clamp_min : y > clamp_max ? clamp_max : y; NaN stays. */
+} clq_activation;
+
+/** Weights brought to the order in which matrix products read them. Created by clq_packed_create(). */
+typedef struct clq_packed clq_packed;
+
+/**
+ * Packs B, the right operand of clq_gemm(), once for any number of products.
+ *
+ * Holds a copy of B and its column sums, but no scales and zero points. Immutable: any number of contexts on any threads may use it at once, if they are
+ * on the path that packed it: the CPU with kernels of the same instruction set. Its memory comes from the context's allocator, which must outlive it;
+ * the context need not.
+ * @param      b      s8 or u8 [K, N] or [batch, K, N]; the stride of one of the last two dimensions is 1
+ * @param[out] packed the packed weights, NULL on failure; free them with clq_packed_free()
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERFLOW, CLQ_ERROR_CONTEXT, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_ROUNDING
+ */
+CLQ_API clq_status clq_packed_create(clq_context *context, const clq_tensor *b, clq_packed **packed);
+
+/** Frees packed weights; NULL is fine. No recorded batch may still need them. */
+CLQ_API void clq_packed_free(clq_packed *packed);
+
+/** Operands of clq_gemm(). Zero in a field means its default. */
+typedef struct clq_gemm_args {
+    const clq_tensor *a;         /**< [M, K] or [batch, M, K]: s8, u8 or f32. */
+    const clq_tensor *b;         /**< [K, N] or [batch, K, N]: s8, u8, or f32 if a is; NULL with packed_b. */
+    const clq_packed *packed_b;  /**< B, packed by clq_packed_create(); NULL with b. Not for f32. */
+    const clq_tensor *c;         /**< Output [M, N] or [batch, M, N]: s32, f32, s8 or u8; f32 if a is. */
+    const clq_tensor *bias;      /**< [N]: s32, or f32 for an f32 c; NULL: none. */
+    const clq_qparams *a_params; /**< Of a: per tensor, or per channel of the axis of M. NULL: zero point 0, scale 1. Not for f32. */
+    const clq_qparams *b_params; /**< Of B: per tensor, or per channel of the axis of N. NULL: as a_params. Not for f32. */
+    const clq_qparams *c_params; /**< Of c if it is s8 or u8: per tensor; qmin and qmax bound the results, so that qmin = zero_point is ReLU. Else NULL. */
+    clq_activation activation;   /**< For f32 results. */
+    float clamp_min, clamp_max;  /**< With CLQ_ACTIVATION_CLAMP: clamp_min <= clamp_max. */
+    int32_t allow_wrap;          /**< Not 0: K may exceed the bound below which no sum can overflow. */
+} clq_gemm_args;
+
+/**
+ * The matrix product C = A * B of quantized matrices, with zero points, scales, bias and requantization in one pass.
+ *
+ *     acc[m][n] = sum over k of (A[m][k] - za) * (B[k][n] - zb)         exactly, modulo 2^32
+ *     s32       C = acc + bias                                          modulo 2^32
+ *     f32       C = activation(fl(fl(float(acc) * s_ab) + bias))        s_ab = clamp(fl(sa * sb), 2^-126, 2^127)
+ *     s8, u8    C = rne(clamp(fl(float(acc + bias) * m), qmin - zc, qmax - zc)) + zc         m = clamp(fl(s_ab / sc), 2^-64, 2^64)
+ *
+ * (Jacob et al. 2018, sec. 2.) No acc overflows while K <= floor((2^31 - 1) / (a * b)), a = 255 if A is u8 or za is not 0, else 128, b likewise: at least 33025.
+ * Any larger K is refused unless allow_wrap is set. The bits are the same on every path, but that a bias or an f32 result below 2^-126 in magnitude may be a zero on
+ * a device that flushes. With f32 operands the product is that of the BLAS library, or of a simple loop in builds without one: sums are
+ * rounded, in whatever order; bias and activation are as above.
+ *
+ * M, N and K may be anything from 0 on; for K = 0, acc is 0. Transposition is a matter of strides: one of the last two dimensions of a and b and of c has stride 1
+ * (or an extent of at most 1). Operands of rank 2, or with a batch stride of 0, serve every matrix of a batch; c's batch counts. For s32 results no scales are needed: they may be zeroed views.
+ * For now CLQ_ERROR_CONTEXT for operands on an OpenCL device; operands in host memory run on the CPU in every context.
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE (also for K past its bound), CLQ_ERROR_PARAMETER, CLQ_ERROR_OVERLAP, CLQ_ERROR_OVERFLOW,
+ *         CLQ_ERROR_CONTEXT (also for weights packed on another path), CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_ROUNDING
+ */
+CLQ_API clq_status clq_gemm(clq_context *context, const clq_gemm_args *args);
 
 /* ------------------------------------------------------------------------------------------------ error analysis */
 

@@ -149,6 +149,13 @@ CLQM_INLINE float clqm_multiplier(float source_scale, float target_scale)
     return m < least ? least : (m > most ? most : m);
 }
 
+/* The scale of an accumulator of products. */
+CLQM_INLINE float clqm_product_scale(float a_scale, float b_scale)
+{
+    const float s = a_scale * b_scale, least = 1.17549435082228751e-38f, most = 1.70141183460469232e38f; /* 2^-126, 2^127 */
+    return s < least ? least : (s > most ? most : s);
+}
+
 /* |acc| <= 2^31: an s32, or a q - z. */
 CLQM_INLINE int clqm_requantize(int acc, float m, int z, int qmin, int qmax)
 {

@@ -6,6 +6,7 @@
 #ifndef CLQ_BACKEND_H
 #define CLQ_BACKEND_H
 
+#include "base/alloc.h"
 #include "base/util.h"
 #include "context.h"
 #include <string.h>
@@ -27,7 +28,8 @@ enum clq_op_kind {
     CLQ_OP_REQUANTIZE,         /* operand 0 to operand 1 by what CLQ_OP_MULTIPLIERS has made: scale, zero_point, source_zero_point */
     CLQ_OP_FAKE_QUANTIZE,      /* operand 0 (x) to operand 1 (y) and, if it is there, the mask; counts if counted */
     CLQ_OP_BACKWARD,           /* operand 0 (dy) to operand 1 (dx) by the mask or, with parameters, by operand 2 (x) */
-    CLQ_OP_BACKWARD_LEARNABLE  /* operands 0 (dy) and 2 (x) to operand 1 (dx), dscale and, unless it is NULL, dzero_point */
+    CLQ_OP_BACKWARD_LEARNABLE, /* operands 0 (dy) and 2 (x) to operand 1 (dx), dscale and, unless it is NULL, dzero_point */
+    CLQ_OP_GEMM                /* what `gemm` says; no loops */
 };
 
 /* An operation's operands have numbers. The last is the mask, one bit an element. */
@@ -80,6 +82,45 @@ struct clq_range_rule {
     int32_t zero_point; /* symmetric: the fixed one */
 };
 
+/* Matrices of equal extents; strides in elements. That of one of the two dimensions is 1. */
+struct clq_matrix {
+    clq_dtype dtype;
+    void *data;
+    int64_t batch_stride, row_stride, col_stride;
+};
+
+/* Parameters along the rows of A or the columns of B: arrays of one entry for all, or of one for each. */
+struct clq_gemm_params {
+    const float *scale;        /* NULL if C is s32 */
+    const int32_t *zero_point; /* NULL: fixed_zero_point */
+    int32_t fixed_zero_point;
+    bool is_single;
+};
+
+/* A product of `batch` matrices, see clq_gemm(): C, m x n, of A, m x k, and B, k x n. */
+struct clq_gemm {
+    int64_t batch, m, n, k;
+    struct clq_matrix a, b, c;        /* b.dtype is that of packed weights too */
+    const struct clq_packed *packed;  /* NULL: b */
+    struct clq_gemm_params a_params, b_params; /* not for f32 operands */
+    const void *bias;                 /* NULL, or n of f32 or s32, as C goes */
+    bool relu;
+    float low, high;                  /* f32 C: bounds, -inf and inf without them */
+    float scale;                      /* of an 8-bit C, as all that follows */
+    int32_t zero_point, qmin, qmax;
+};
+
+/* Packed weights. They belong to a backend, which alone knows what `data` is, and to what of it `path` says. */
+struct clq_packed {
+    clq_allocator allocator; /* a copy: they may outlive their context */
+    clq_dtype dtype;
+    int32_t rank;            /* of the tensor that was packed */
+    int64_t batch, k, n;
+    const void *path;
+    void *data;
+    int32_t *col_sums;
+};
+
 /*
  * One operation. Loops are in an order of the layer above's choice, merged as far as possible; a 4-bit operand and a mask are contiguous in
  * the order of the loops and start on a byte. Parameters are contiguous arrays of param_count entries, checked if they are in host memory.
@@ -125,6 +166,7 @@ struct clq_op {
     int64_t counts[3];   /* +=, unless counts_out is on a device, */
     int64_t *counts_out; /* which then receives them */
     struct clq_error_sums sums;
+    const struct clq_gemm *gemm;
     int32_t rank; /* loops, outermost first; 1 or more */
     struct clq_loop loops[CLQ_MAX_RANK];
 };
@@ -132,7 +174,7 @@ struct clq_op {
 /* Zeroes an operation but for its loops, which are large and mostly unused. */
 static inline void clq_op_init(struct clq_op *op, enum clq_op_kind kind)
 {
-    memset(op, 0, offsetof(struct clq_op, loops));
+    clq_zero(op, offsetof(struct clq_op, loops));
     op->kind = kind;
 }
 
@@ -194,6 +236,10 @@ struct clq_backend {
     /* Runs independent operations, in whatever floating-point mode the thread is. On return those with all results in host memory are
        complete, others possibly only begun. The CPU's also runs what is to follow each; a device's is called again for that. */
     clq_status (*run)(clq_context *context, struct clq_op *const *ops, int64_t n);
+    /* Fills packed->path, data and col_sums from `b`; fails for want of memory alone. */
+    clq_status (*pack)(clq_context *context, const struct clq_matrix *b, struct clq_packed *packed);
+    /* True if the context can use the weights. */
+    bool (*accepts)(const clq_context *context, const struct clq_packed *packed);
     /* Describes the context's device: all of the zeroed `info` but `chosen` and `reason`. */
     void (*describe)(const clq_context *context, clq_device_info *info);
     /* Describes the devices of this kind, best first, the first `capacity` of them; `reason` is set for those that cannot be used. Returns how

@@ -5,7 +5,7 @@
 
 #include "scheme.h"
 
-enum { CLQ_TASK_OPS = 4, CLQ_TASK_PARAMS = 4 };
+enum { CLQ_TASK_OPS = 4, CLQ_TASK_PARAMS = 7 };
 
 struct clq_task {
     struct clq_op op[CLQ_TASK_OPS]; /* the first `ops` of them are run, in order */
@@ -16,6 +16,7 @@ struct clq_task {
     struct clq_operand counts;               /* where the last operation's counts go; its tensor is NULL if nowhere */
     void *scratch;                           /* host memory, or */
     void *device_scratch;                    /* memory of the device */
+    struct clq_gemm gemm;                    /* of clq_gemm(): what its operation points to */
     clq_error_stats *stats;                  /* with `elements`, of clq_compute_error_stats(); NULL in other calls */
     int64_t elements;
     float inline_scratch[32];                /* in place of a small `scratch` */

@@ -204,6 +204,18 @@ uint32_t ref_subtract(uint32_t x, uint32_t y)
     return (uint32_t)ref_encode(CLQ_F32, add(a, b));
 }
 
+uint32_t ref_add(uint32_t x, uint32_t y)
+{
+    struct ref_number a, b;
+    const enum ref_class left = ref_decode(CLQ_F32, x, &a), right = ref_decode(CLQ_F32, y, &b);
+
+    if (left == REF_NAN || right == REF_NAN) return REF_NAN_BITS;
+    if (left == REF_INFINITE && right == REF_INFINITE && a.negative != b.negative) return REF_NAN_BITS;
+    if (left == REF_INFINITE) return x;
+    if (right == REF_INFINITE) return y;
+    return (uint32_t)ref_encode(CLQ_F32, add(a, b));
+}
+
 int64_t ref_round(uint32_t x)
 {
     const int64_t limit = (int64_t)1 << 40;
@@ -672,6 +684,106 @@ void ref_requantize(const clq_tensor *x, const clq_qparams *x_params, const clq_
         if (steps > target.highest - zy) steps = target.highest - zy;
         ref_set(y, index, (uint64_t)(steps + zy));
     } while (ref_next(x->rank, x->shape, index));
+}
+
+/* ---- matrix products */
+
+/* Scale and zero point of a row of A, of a column of B or of C; 1 and 0 where there are none. */
+static void side_at(const clq_qparams *params, int64_t line, uint32_t *scale, int64_t *zero_point)
+{
+    struct ref_scheme resolved;
+    int64_t param[CLQ_MAX_RANK] = {0};
+
+    *scale = 0x3f800000u;
+    *zero_point = 0;
+    if (params == NULL) return;
+    ref_scheme_resolve(&params->scheme, &resolved);
+    if (params->scheme.granularity == CLQ_PER_CHANNEL) param[0] = line;
+    if (params->scale.dtype != CLQ_DTYPE_NONE) *scale = (uint32_t)ref_get(&params->scale, param);
+    if (resolved.symmetric) *zero_point = resolved.zero_point;
+    if (params->zero_point.dtype != CLQ_DTYPE_NONE) *zero_point = (int64_t)ref_get(&params->zero_point, param);
+}
+
+/* Rows of A (axis 0) or columns of B (axis 1) of one matrix: elements less their zero points, along K. */
+static int32_t *load_lines(const clq_tensor *tensor, const clq_qparams *params, int64_t matrix, int32_t axis)
+{
+    const int32_t line = tensor->rank - 2 + axis, along = tensor->rank - 1 - axis;
+    int32_t *const values = malloc((size_t)(tensor->shape[line] * tensor->shape[along] + 1) * sizeof *values), *next = values;
+    int64_t index[CLQ_MAX_RANK] = {0}, z;
+    uint32_t scale;
+
+    if (values == NULL) abort();
+    if (tensor->rank == 3) index[0] = matrix;
+    for (index[line] = 0; index[line] < tensor->shape[line]; index[line]++) {
+        side_at(params, index[line], &scale, &z);
+        for (index[along] = 0; index[along] < tensor->shape[along]; index[along]++)
+            *next++ = (int32_t)((int64_t)ref_get(tensor, index) - z);
+    }
+    return values;
+}
+
+static uint32_t clamp_bits(uint32_t positive, uint32_t least, uint32_t most)
+{
+    return positive < least ? least : positive > most ? most : positive;
+}
+
+uint32_t ref_gemm_finish_f32(const clq_gemm_args *args, uint32_t sum, int64_t col)
+{
+    const int64_t index[CLQ_MAX_RANK] = {col};
+    const uint32_t y = args->bias != NULL ? ref_add(sum, (uint32_t)ref_get(args->bias, index)) : sum;
+    uint32_t least, most;
+
+    memcpy(&least, &args->clamp_min, sizeof least);
+    memcpy(&most, &args->clamp_max, sizeof most);
+
+    if (args->activation == CLQ_ACTIVATION_RELU) return !ref_is_nan(CLQ_F32, y) && rank_of(y) > 0 ? y : 0;
+    if (args->activation != CLQ_ACTIVATION_CLAMP || ref_is_nan(CLQ_F32, y)) return y;
+    return rank_of(y) < rank_of(least) ? least : rank_of(y) > rank_of(most) ? most : y;
+}
+
+/* What becomes of a sum of products. */
+static uint64_t finish_sum(const clq_gemm_args *args, uint32_t sum, int64_t row, int64_t col)
+{
+    const int64_t index[CLQ_MAX_RANK] = {col};
+    struct ref_scheme target;
+    uint32_t a_scale, b_scale, c_scale, scale;
+    int64_t z, steps;
+
+    if (args->c->dtype != CLQ_F32 && args->bias != NULL) sum += (uint32_t)ref_get(args->bias, index);
+    if (args->c->dtype == CLQ_S32) return (uint64_t)(int64_t)(int32_t)sum;
+    side_at(args->a_params, row, &a_scale, &z);
+    side_at(args->b_params, col, &b_scale, &z);
+    scale = clamp_bits(ref_multiply(a_scale, b_scale), 0x00800000u, 0x7f000000u); /* 2^-126, 2^127 */
+    /* A scale of 1 makes the sum a float: rounded once. */
+    sum = ref_dequantize_bits((int32_t)sum, 0x3f800000u, 0);
+    if (args->c->dtype == CLQ_F32) return ref_gemm_finish_f32(args, ref_multiply(sum, scale), col);
+    ref_scheme_resolve(&args->c_params->scheme, &target);
+    side_at(args->c_params, 0, &c_scale, &z);
+    steps = ref_round(ref_multiply(sum, ref_multiplier(scale, c_scale)));
+    if (steps < target.lowest - z) steps = target.lowest - z;
+    if (steps > target.highest - z) steps = target.highest - z;
+    return (uint64_t)(steps + z);
+}
+
+void ref_gemm(const clq_gemm_args *args)
+{
+    const clq_tensor *const a = args->a, *const b = args->b, *const c = args->c;
+    const int64_t batch = c->rank == 3 ? c->shape[0] : 1, m = c->shape[c->rank - 2], n = c->shape[c->rank - 1], k = a->shape[a->rank - 1];
+
+    for (int64_t matrix = 0; matrix < batch; matrix++) {
+        int32_t *const rows = load_lines(a, args->a_params, matrix, 0), *const cols = load_lines(b, args->b_params, matrix, 1);
+        for (int64_t i = 0; i < m; i++) {
+            for (int64_t j = 0; j < n; j++) {
+                const int64_t in_stack[CLQ_MAX_RANK] = {matrix, i, j}, alone[CLQ_MAX_RANK] = {i, j};
+                uint32_t sum = 0;
+                for (int64_t p = 0; p < k; p++)
+                    sum += (uint32_t)rows[i * k + p] * (uint32_t)cols[j * k + p];
+                ref_set(c, c->rank == 3 ? in_stack : alone, finish_sum(args, sum, i, j));
+            }
+        }
+        free(rows);
+        free(cols);
+    }
 }
 
 /* ---- fake-quantize and its gradients */

@@ -35,6 +35,9 @@ uint32_t ref_divide(uint32_t x, uint32_t s);
 uint32_t ref_multiply(uint32_t x, uint32_t s);
 uint32_t ref_subtract(uint32_t x, uint32_t y);
 
+/* Correctly rounded x + y, of any f32. */
+uint32_t ref_add(uint32_t x, uint32_t y);
+
 /* A finite f32 to the nearest integer, ties to even; beyond +-2^40 it stays at that. */
 int64_t ref_round(uint32_t x);
 
@@ -114,6 +117,12 @@ void ref_learnable_sums(const clq_tensor *dy, const clq_tensor *x, const clq_qpa
 
 /* lo and hi, which hold an average, with the ranges of x in it. */
 void ref_observe(const clq_tensor *x, const clq_scheme *scheme, uint32_t averaging, const clq_tensor *lo, const clq_tensor *hi);
+
+/* The matrix product of 8-bit operands: `b` is there even if it is packed, `c` is a host view. */
+void ref_gemm(const clq_gemm_args *args);
+
+/* What becomes of an f32 sum in column `col` of C. */
+uint32_t ref_gemm_finish_f32(const clq_gemm_args *args, uint32_t sum, int64_t col);
 
 /* Sums in long double, one after another. */
 struct ref_stats {

@@ -438,6 +438,158 @@ START_TEST(shared_reduction_without_memory)
 }
 END_TEST
 
+/* Operands of a product that the library copies or packs: strided parameters and bias, A by columns, B as it is. */
+struct factors {
+    struct test_tensor a, b, c, bias, scale, zero_point;
+    float c_scale;
+    clq_qparams a_params, c_params;
+    clq_gemm_args args;
+};
+
+static void make_factors(struct factors *f, struct test_random *random, int64_t m)
+{
+    enum { K = 70, N = 90 };
+    const int64_t a_shape[2] = {m, K}, a_strides[2] = {1, m}, b_shape[2] = {K, N}, c_shape[2] = {m, N}, n = N;
+
+    test_tensor_make_strided(&f->a, random, 0, CLQ_S8, 2, a_shape, a_strides);
+    test_tensor_make(&f->b, random, 1, CLQ_U8, 2, b_shape, TEST_PADDED);
+    test_tensor_make(&f->c, random, 2, CLQ_U8, 2, c_shape, TEST_PADDED);
+    test_tensor_make(&f->bias, random, 3, CLQ_S32, 1, &n, TEST_STEPPED);
+    test_tensor_make(&f->scale, random, 4, CLQ_F32, 1, &m, TEST_STEPPED);
+    test_tensor_make(&f->zero_point, random, 5, CLQ_S32, 1, &m, TEST_STEPPED);
+    for (int64_t i = 0; i < m; i++) {
+        ref_set(&f->scale.view, &i, test_bits(0.01f * (float)(i % 7 + 1)));
+        ref_set(&f->zero_point.view, &i, (uint64_t)(i % 90));
+    }
+    test_tensor_sync(&f->scale);
+    test_tensor_sync(&f->zero_point);
+    f->c_scale = 3.0f;
+    f->a_params = (clq_qparams){.scheme = {.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL}, .scale = f->scale.view,
+                                .zero_point = f->zero_point.view};
+    f->c_params = (clq_qparams){.scheme = {.dtype = CLQ_U8}, .scale = clq_tensor_host(CLQ_F32, &f->c_scale, 0, NULL)};
+    f->args = (clq_gemm_args){.a = &f->a.view, .b = &f->b.view, .c = &f->c.view, .bias = &f->bias.view, .a_params = &f->a_params,
+                              .c_params = &f->c_params};
+}
+
+/* The product with its n-th allocation failing, in a context that has made none yet. Returns false if it made fewer. */
+static bool fail_product(struct factors *f, struct test_hook *hook, long long n)
+{
+    struct test_allocator allocator = {0};
+    clq_context *const context = context_of(&allocator, hook);
+    const long long live = allocator.live;
+    clq_status status;
+    bool reached;
+
+    test_note("a product of %lld rows, allocation %lld", (long long)f->a.view.shape[0], n);
+    test_tensor_reset(&f->c);
+    test_tensor_sync(&f->c);
+    allocator.fail_at = allocator.calls + n;
+    status = clq_gemm(context, &f->args);
+    reached = allocator.calls >= allocator.fail_at;
+    allocator.fail_at = 0;
+    if (reached) {
+        TEST_CHECK(status == CLQ_ERROR_OUT_OF_MEMORY && strstr(clq_context_error(context), "clq_gemm") != NULL, "%s: \"%s\"", clq_status_name(status),
+                   clq_context_error(context));
+        TEST_CHECK(allocator.live == live, "%lld pieces have leaked", (long long)allocator.live - live);
+        test_tensor_compare(&f->c, "c of a failed call");
+        TEST_OK(context, clq_gemm(context, &f->args));
+    } else {
+        TEST_OK(context, status);
+    }
+    clq_gemm_args expected = f->args;
+    expected.c = &f->c.expected;
+    ref_gemm(&expected);
+    test_tensor_compare(&f->c, "c");
+    clq_context_free(context);
+    TEST_CHECK(allocator.live == 0 && !allocator.misused, "%lld pieces have leaked", (long long)allocator.live);
+    return reached;
+}
+
+/* Few rows and many, the latter on several threads. */
+START_TEST(product_without_memory)
+{
+    struct test_random random = test_random_start(530);
+    struct test_hook hook = {.threads = 3};
+
+    for (int64_t m = 9; m < 1000; m += 600) {
+        struct factors f;
+        long long n = 1;
+        make_factors(&f, &random, m);
+        while (fail_product(&f, m > 100 ? &hook : NULL, n))
+            n++;
+        TEST_CHECK(n > 4, "only %lld allocations: copies of three arrays and a workspace were to be made", n - 1);
+        test_tensor_free(&f.a);
+        test_tensor_free(&f.b);
+        test_tensor_free(&f.c);
+        test_tensor_free(&f.bias);
+        test_tensor_free(&f.scale);
+        test_tensor_free(&f.zero_point);
+    }
+}
+END_TEST
+
+/* One element of A and one of B, again and again: what is packed is more than any machine has. */
+START_TEST(endless_product)
+{
+    static const int8_t bytes[17];
+    static int32_t result[17];
+    struct test_allocator allocator = {.fail_size_from = 1 << 30};
+    clq_context *const context = context_of(&allocator, NULL);
+
+    for (int64_t m = 1; m <= 17; m += 16) {
+        for (int bits = 38; bits < 58; bits++) {
+            const int64_t a_shape[2] = {m, INT64_C(1) << bits}, b_shape[2] = {a_shape[1], 1}, c_shape[2] = {m, 1};
+            clq_tensor a = clq_tensor_host(CLQ_S8, bytes, 2, a_shape), b = clq_tensor_host(CLQ_S8, bytes, 2, b_shape);
+            const clq_tensor c = clq_tensor_host(CLQ_S32, result, 2, c_shape);
+            a.strides[0] = 1;
+            a.strides[1] = b.strides[0] = 0;
+            TEST_CHECK(clq_gemm(context, &(clq_gemm_args){.a = &a, .b = &b, .c = &c, .allow_wrap = 1}) == CLQ_ERROR_OUT_OF_MEMORY,
+                       "M = %d, K = 2^%d", (int)m, bits);
+        }
+    }
+    clq_context_free(context);
+    TEST_CHECK(allocator.live == 0 && !allocator.misused, "leaked or misused");
+}
+END_TEST
+
+START_TEST(packed_without_memory)
+{
+    static const int8_t bytes[500 * 300];
+    const int64_t shape[2] = {500, 300}, huge[2] = {INT64_C(1) << 40, 1 << 20};
+    const clq_tensor b = clq_tensor_host(CLQ_S8, bytes, 2, shape);
+    clq_tensor repeated = clq_tensor_host(CLQ_S8, bytes, 2, huge);
+    struct test_allocator allocator = {0};
+    clq_context *const context = context_of(&allocator, NULL);
+    clq_packed *packed = NULL;
+
+    for (long long n = 1; packed == NULL; n++) {
+        const long long live = allocator.live, before = allocator.calls;
+        clq_status status;
+        packed = (clq_packed *)(void *)context;
+        allocator.fail_at = before + n;
+        status = clq_packed_create(context, &b, &packed);
+        if (status == CLQ_OK) {
+            TEST_CHECK(n > 3 && allocator.calls < before + n, "a failed allocation went unnoticed");
+            continue;
+        }
+        TEST_CHECK(status == CLQ_ERROR_OUT_OF_MEMORY && packed == NULL, "allocation %lld: %s", n, clq_status_name(status));
+        TEST_CHECK(strstr(clq_context_error(context), "clq_packed_create") != NULL, "\"%s\"", clq_context_error(context));
+        TEST_CHECK(allocator.live == live, "leaked");
+    }
+    clq_packed_free(packed);
+    /* More than any machine has: one row, again and again. */
+    repeated.strides[0] = 0;
+    repeated.shape[1] = 300;
+    allocator.fail_at = 0;
+    allocator.fail_size_from = 1 << 30;
+    TEST_CHECK(clq_packed_create(context, &repeated, &packed) == CLQ_ERROR_OUT_OF_MEMORY && packed == NULL, "2^40 rows");
+    repeated.shape[0] = INT64_C(1) << 54;
+    TEST_CHECK(clq_packed_create(context, &repeated, &packed) == CLQ_ERROR_OUT_OF_MEMORY && packed == NULL, "2^54 rows");
+    clq_context_free(context);
+    TEST_CHECK(allocator.live == 0 && !allocator.misused, "leaked or misused");
+}
+END_TEST
+
 START_TEST(context_without_memory)
 {
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
@@ -507,6 +659,9 @@ int main(void)
 
     tcase_add_loop_test(tcase, operation_without_memory, 0, TEST_COUNT_OF(operations));
     tcase_add_test(tcase, shared_reduction_without_memory);
+    tcase_add_test(tcase, product_without_memory);
+    tcase_add_test(tcase, endless_product);
+    tcase_add_test(tcase, packed_without_memory);
     tcase_add_test(tcase, context_without_memory);
     tcase_add_test(tcase, buffer_without_memory);
     return test_run(suite);

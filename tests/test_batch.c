@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CALLS = 300, MOST = 3000 };
+enum { CALLS = 300, MOST = 3000, LARGEST = 200000, WIDTH = 7 };
 
 /* One call's tensors, and room for the same results one by one. */
 struct item {
     int64_t shape[2];
-    float *x, *y;
+    float *x, *y, *product; /* the last of q and `weights` */
     int8_t *q;
     uint8_t *mask, *requantized;
     float scale, lo, hi, new_scale, dscale, dzero_point;
@@ -22,6 +22,7 @@ struct item {
 };
 
 static const clq_scheme scheme = {.dtype = CLQ_S8};
+static int8_t weights[LARGEST * WIDTH];
 
 static int64_t elements(const struct item *item)
 {
@@ -34,6 +35,7 @@ static struct item *make_items(int64_t largest)
     struct test_random random = test_random_start(300);
     struct item *const items = calloc(CALLS, sizeof *items);
     TEST_CHECK(items != NULL, "no memory for the test");
+    test_fill_random(&random, weights, sizeof weights);
     for (int i = 0; i < CALLS; i++) {
         struct item *const item = &items[i];
         test_random_shape(&random, 2, i == 7 ? largest : MOST, true, item->shape);
@@ -42,7 +44,9 @@ static struct item *make_items(int64_t largest)
         item->q = calloc((size_t)elements(item) + 1, sizeof *item->q);
         item->mask = calloc((size_t)elements(item) / 8 + 1, sizeof *item->mask);
         item->requantized = calloc((size_t)elements(item) + 1, sizeof *item->requantized);
-        TEST_CHECK(item->x != NULL && item->y != NULL && item->q != NULL && item->mask != NULL && item->requantized != NULL, "no memory for the test");
+        item->product = calloc((size_t)item->shape[0] * WIDTH + 1, sizeof *item->product);
+        TEST_CHECK(item->x != NULL && item->y != NULL && item->q != NULL && item->mask != NULL && item->requantized != NULL && item->product != NULL,
+                   "no memory for the test");
         item->scale = 0.25f + (float)i / 64;
         item->zero_point = i % 100 - 50;
         for (int64_t k = 0; k < elements(item); k++)
@@ -59,6 +63,7 @@ static void free_items(struct item *items)
         free(items[i].q);
         free(items[i].mask);
         free(items[i].requantized);
+        free(items[i].product);
     }
     free(items);
 }
@@ -71,6 +76,7 @@ static void clear_results(struct item *items)
         memset(item->q, 0x5a, (size_t)elements(item));
         memset(item->mask, 0x5a, (size_t)elements(item) / 8 + 1);
         memset(item->requantized, 0x5a, (size_t)elements(item));
+        memset(item->product, 0x5a, (size_t)item->shape[0] * WIDTH * sizeof *item->product);
         memset(item->counts, 0x5a, sizeof item->counts);
         item->lo = item->hi = item->new_scale = item->dscale = item->dzero_point = -7.0f;
         item->new_zero_point = -7;
@@ -79,7 +85,7 @@ static void clear_results(struct item *items)
 }
 
 /* Those before STATS write no statistics, and may be mixed in one batch. */
-enum operation { CONVERT, QUANTIZE, MINMAX, CHOOSE, DEQUANTIZE, DYNAMIC, REQUANTIZE, FAKE, BACKWARD, LEARNABLE, OBSERVE, STATS, OPERATIONS };
+enum operation { CONVERT, QUANTIZE, MINMAX, CHOOSE, DEQUANTIZE, DYNAMIC, REQUANTIZE, FAKE, BACKWARD, LEARNABLE, OBSERVE, GEMM, STATS, OPERATIONS };
 
 /* Views and structs are gone when the call returns. */
 static clq_status run(clq_context *context, struct item *item, enum operation operation)
@@ -100,6 +106,9 @@ static clq_status run(clq_context *context, struct item *item, enum operation op
     clq_tensor dscale = clq_tensor_host(CLQ_F32, &item->dscale, 0, NULL), dzero_point = clq_tensor_host(CLQ_F32, &item->dzero_point, 0, NULL);
     static const float target_scale = 0.75f;
     clq_qparams target = {.scheme = {.dtype = CLQ_U8}, .scale = clq_tensor_host(CLQ_F32, &target_scale, 0, NULL)};
+    const int64_t b_shape[2] = {item->shape[1], WIDTH}, c_shape[2] = {item->shape[0], WIDTH};
+    clq_tensor b = clq_tensor_host(CLQ_S8, weights, 2, b_shape), c = clq_tensor_host(CLQ_F32, item->product, 2, c_shape);
+    clq_gemm_args args = {.a = &q, .b = &b, .c = &c, .a_params = &params, .allow_wrap = 1};
     clq_status status;
     switch (operation) {
     case CONVERT: status = clq_convert(context, &x, &y); break;
@@ -113,6 +122,7 @@ static clq_status run(clq_context *context, struct item *item, enum operation op
     case BACKWARD: status = clq_fake_quantize_backward(context, &x, &x, &params, NULL, &y); break;
     case LEARNABLE: status = clq_fake_quantize_backward_learnable(context, &x, &x, &params, 0.5f, &y, &dscale, &dzero_point); break;
     case OBSERVE: status = clq_observe_fake_quantize(context, &x, 0.5f, &lo, &hi, &chosen, &y, &mask, &counts); break;
+    case GEMM: status = clq_gemm(context, &args); break;
     default: status = clq_compute_error_stats(context, &x, &q, &params, &item->stats);
     }
     memset(&x, 0x5a, sizeof x);
@@ -128,6 +138,9 @@ static clq_status run(clq_context *context, struct item *item, enum operation op
     memset(&dscale, 0x5a, sizeof dscale);
     memset(&dzero_point, 0x5a, sizeof dzero_point);
     memset(&target, 0x5a, sizeof target);
+    memset(&b, 0x5a, sizeof b);
+    memset(&c, 0x5a, sizeof c);
+    memset(&args, 0x5a, sizeof args);
     return status;
 }
 
@@ -146,6 +159,7 @@ static void expect_same(const struct item *got, const struct item *expected)
         TEST_CHECK(memcmp(a->q, b->q, (size_t)elements(a)) == 0, "q");
         TEST_CHECK(memcmp(a->mask, b->mask, (size_t)elements(a) / 8 + 1) == 0, "mask");
         TEST_CHECK(memcmp(a->requantized, b->requantized, (size_t)elements(a)) == 0, "requantized");
+        TEST_CHECK(memcmp(a->product, b->product, (size_t)a->shape[0] * WIDTH * sizeof *a->product) == 0, "product");
         TEST_CHECK(is_same(a->dscale, b->dscale) && is_same(a->dzero_point, b->dzero_point), "gradients");
         TEST_CHECK(memcmp(a->counts, b->counts, sizeof a->counts) == 0, "counts");
         TEST_CHECK(test_bits(a->lo) == test_bits(b->lo) && test_bits(a->hi) == test_bits(b->hi), "ranges");
@@ -192,7 +206,7 @@ START_TEST(batches_equal_single_calls)
     clq_context *const one_by_one = test_context(table, 1, NULL, NULL);
     for (size_t i = 0; i < TEST_COUNT_OF(contexts); i++) {
         test_note_place("%s, context %zu", table, i);
-        compare_batches(contexts[i], one_by_one, i == 0 ? MOST : 200000);
+        compare_batches(contexts[i], one_by_one, i == 0 ? MOST : LARGEST);
         clq_context_free(contexts[i]);
     }
     clq_context_free(one_by_one);
@@ -251,6 +265,49 @@ START_TEST(batch_with_strided_parameters)
     }
     TEST_CHECK(scale[0][1][3] > 0.0f && scale[0][1][1] == 0.0f, "the test's own values");
     TEST_CHECK(memcmp(scale[0], scale[1], sizeof scale[0]) == 0 && memcmp(zero_point[0], zero_point[1], sizeof zero_point[0]) == 0, "parameters");
+    clq_context_free(context);
+}
+END_TEST
+
+/* Products of sizes of their own, of B and of packed weights in turns, share a workspace; other operations lie between them. */
+START_TEST(products_in_a_batch)
+{
+    enum { PRODUCTS = 40, M = 60, N = 90, K = 70 };
+    static int8_t a_bytes[PRODUCTS * K], b_bytes[K * N], q[PRODUCTS][100];
+    static int32_t result[PRODUCTS][M * N], expected[M * N];
+    static float x[100];
+    const float scale = 0.5f;
+    const int64_t b_shape[2] = {K, N}, hundred = 100;
+    const clq_tensor b = clq_tensor_host(CLQ_S8, b_bytes, 2, b_shape);
+    const clq_qparams params = {.scheme = scheme, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
+    struct test_random random = test_random_start(310);
+    clq_context *const context = test_context(test_table(_i)->ops->name, 4, NULL, NULL);
+    clq_packed *packed = NULL;
+
+    test_fill_random(&random, a_bytes, sizeof a_bytes);
+    test_fill_random(&random, b_bytes, sizeof b_bytes);
+    memset(result, 0x5a, sizeof result);
+    for (int i = 0; i < 100; i++)
+        x[i] = (float)i;
+    TEST_OK(context, clq_packed_create(context, &b, &packed));
+    TEST_OK(context, clq_batch_begin(context));
+    for (int i = 0; i < PRODUCTS; i++) {
+        const int64_t a_shape[2] = {i, K}, c_shape[2] = {i, N};
+        const clq_tensor a = clq_tensor_host(CLQ_S8, a_bytes, 2, a_shape), c = clq_tensor_host(CLQ_S32, result[i], 2, c_shape),
+                         from = clq_tensor_host(CLQ_F32, x, 1, &hundred), to = clq_tensor_host(CLQ_S8, q[i], 1, &hundred);
+        TEST_OK(context, clq_gemm(context, &(clq_gemm_args){.a = &a, .b = i % 2 == 0 ? &b : NULL, .packed_b = i % 2 == 0 ? NULL : packed, .c = &c}));
+        TEST_OK(context, clq_quantize(context, &from, &params, &to, NULL));
+    }
+    TEST_CHECK(result[1][0] == 0x5a5a5a5a, "a product has run before the end");
+    TEST_OK(context, clq_batch_end(context));
+    for (int i = 0; i < PRODUCTS; i++) {
+        const int64_t a_shape[2] = {i, K}, c_shape[2] = {i, N};
+        const clq_tensor a = clq_tensor_host(CLQ_S8, a_bytes, 2, a_shape), c = clq_tensor_host(CLQ_S32, expected, 2, c_shape);
+        ref_gemm(&(clq_gemm_args){.a = &a, .b = &b, .c = &c});
+        TEST_CHECK(memcmp(result[i], expected, (size_t)(i * N) * sizeof expected[0]) == 0, "%s: product %d", test_table(_i)->ops->name, i);
+        TEST_CHECK(q[i][3] == 6, "quantized values %d", i);
+    }
+    clq_packed_free(packed);
     clq_context_free(context);
 }
 END_TEST
@@ -390,6 +447,7 @@ int main(void)
     tcase_add_loop_test(tcase, batches_equal_single_calls, 0, test_table_count());
     tcase_add_test(tcase, batch_waits);
     tcase_add_test(tcase, batch_with_strided_parameters);
+    tcase_add_loop_test(tcase, products_in_a_batch, 0, test_table_count());
     tcase_add_test(tcase, bad_calls_in_a_batch);
     tcase_add_test(tcase, begin_and_end);
     tcase_add_test(tcase, context_freed_with_an_open_batch);

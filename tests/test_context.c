@@ -102,7 +102,7 @@ END_TEST
 
 START_TEST(tables_by_name)
 {
-    static const char *const names[] = {"avx512", "avx2", "neon", "scalar"};
+    static const char *const names[] = {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "scalar"};
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
 
     clear_environment();

@@ -28,6 +28,8 @@ struct memory {
     int8_t q[64], r[64];
     uint8_t mask[16];
     clq_error_stats stats;
+    unsigned char left[128], right[128], product[128]; /* of a matrix product */
+    int32_t bias[8];
 };
 
 struct bench {
@@ -40,6 +42,10 @@ struct bench {
     clq_qparams *pparams, *ptarget;
     clq_scheme *pscheme;
     clq_error_stats *pstats;
+    clq_tensor left, right, product, bias;
+    clq_qparams left_params, right_params, product_params;
+    clq_gemm_args args;
+    const clq_gemm_args *pargs;
     int32_t *prank;
     int64_t *pshape;
     struct memory m;
@@ -47,6 +53,29 @@ struct bench {
 
 static clq_context *the_context;
 static struct bench b;
+
+/* s8 [4, 6] with parameters by row times s8 [6, 5] with parameters by column and a bias, to s8. */
+static void start_gemm(void)
+{
+    const int64_t left[2] = {4, 6}, right[2] = {6, 5}, product[2] = {4, 5}, *const m = &product[0], *const n = &product[1];
+
+    b.left = clq_tensor_host(CLQ_S8, b.m.left, 2, left);
+    b.right = clq_tensor_host(CLQ_S8, b.m.right, 2, right);
+    b.product = clq_tensor_host(CLQ_S8, b.m.product, 2, product);
+    b.bias = clq_tensor_host(CLQ_S32, b.m.bias, 1, n);
+    b.left_params = (clq_qparams){.scheme = {.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL, .axis = 0},
+                                  .scale = clq_tensor_host(CLQ_F32, b.m.scale, 1, m),
+                                  .zero_point = clq_tensor_host(CLQ_S32, b.m.zero_point, 1, m)};
+    b.right_params = (clq_qparams){.scheme = {.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL, .axis = 1},
+                                   .scale = clq_tensor_host(CLQ_F32, b.m.scale + 8, 1, n),
+                                   .zero_point = clq_tensor_host(CLQ_S32, b.m.zero_point + 8, 1, n)};
+    b.product_params = (clq_qparams){.scheme = {.dtype = CLQ_S8},
+                                     .scale = clq_tensor_host(CLQ_F32, b.m.scale + 16, 0, NULL),
+                                     .zero_point = clq_tensor_host(CLQ_S32, b.m.zero_point + 16, 0, NULL)};
+    b.args = (clq_gemm_args){.a = &b.left, .b = &b.right, .c = &b.product, .bias = &b.bias, .a_params = &b.left_params, .b_params = &b.right_params,
+                             .c_params = &b.product_params};
+    b.pargs = &b.args;
+}
 
 /* s8, asymmetric, per channel along axis 0 of [ROWS, COLS]. */
 static void start(void)
@@ -102,6 +131,7 @@ static void start(void)
     b.pstats = &b.m.stats;
     b.prank = &b.m.rank;
     b.pshape = b.m.shape;
+    start_gemm();
 }
 
 static clq_status quantize(void)
@@ -186,6 +216,21 @@ static clq_status observe_fake_quantize(void)
     return clq_observe_fake_quantize(b.context, b.px, b.averaging, b.plo, b.phi, b.pparams, b.py, b.pmask, b.pcounts);
 }
 
+static clq_status gemm(void)
+{
+    return clq_gemm(b.context, b.pargs);
+}
+
+/* The right operand. */
+static clq_status packed_create(void)
+{
+    clq_packed *packed = (clq_packed *)(void *)&b;
+    const clq_status status = clq_packed_create(b.context, b.args.b, &packed);
+    TEST_CHECK((status == CLQ_OK) == (packed != NULL), "%s with packed = %p", clq_status_name(status), (void *)packed);
+    clq_packed_free(packed);
+    return status;
+}
+
 typedef clq_status (*operation)(void);
 
 static const struct {
@@ -208,6 +253,8 @@ static const struct {
     {"fake_quantize_backward", backward_by_mask},
     {"fake_quantize_backward_learnable", fake_quantize_backward_learnable},
     {"observe_fake_quantize", observe_fake_quantize},
+    {"gemm", gemm},
+    {"packed_create", packed_create},
 };
 
 static void expect(const char *name, operation run, clq_status expected, const char *mentions, const char *what)
@@ -377,6 +424,15 @@ static const struct {
     {"observe_fake_quantize", observe_fake_quantize, VIEW(counts), POINTER(pcounts), "counts", false, true},
     {"observe_fake_quantize", observe_fake_quantize, VIEW(params.scale), NO_POINTER, "scale", false, false},
     {"observe_fake_quantize", observe_fake_quantize, VIEW(params.zero_point), NO_POINTER, "zero_point", false, true},
+    {"gemm", gemm, VIEW(left), POINTER(args.a), "a", false, false},
+    {"gemm", gemm, VIEW(right), POINTER(args.b), "b", false, false},
+    {"gemm", gemm, VIEW(product), POINTER(args.c), "c", false, false},
+    {"gemm", gemm, VIEW(bias), POINTER(args.bias), "bias", false, true},
+    {"gemm", gemm, VIEW(left_params.scale), NO_POINTER, "a_params: scale", false, false},
+    {"gemm", gemm, VIEW(left_params.zero_point), NO_POINTER, "a_params: zero_point", false, true},
+    {"gemm", gemm, VIEW(right_params.scale), NO_POINTER, "b_params: scale", false, false},
+    {"gemm", gemm, VIEW(right_params.zero_point), NO_POINTER, "b_params: zero_point", false, true},
+    {"packed_create", packed_create, VIEW(right), POINTER(args.b), "b", false, false},
 };
 
 /* The view that a loop test is about. */
@@ -422,11 +478,13 @@ START_TEST(spoilt_view)
     SPOIL(CLQ_ERROR_DTYPE, v->dtype = (clq_dtype)99);
     SPOIL(CLQ_ERROR_DTYPE, v->dtype = (clq_dtype)-1);
     SPOIL(CLQ_ERROR_DTYPE, v->dtype = (clq_dtype)INT32_MIN);
-    if (strcmp(operands[_i].argument, "zero_point") != 0) SPOIL(CLQ_ERROR_DTYPE, v->dtype = CLQ_DTYPE_NONE);
+    if (strstr(operands[_i].argument, "zero_point") == NULL) SPOIL(CLQ_ERROR_DTYPE, v->dtype = CLQ_DTYPE_NONE);
     if (operands[_i].run != convert) {
         SPOIL(CLQ_ERROR_DTYPE, v->dtype = CLQ_F64);
         SPOIL(CLQ_ERROR_DTYPE, v->dtype = v->dtype == CLQ_S64 ? CLQ_S32 : CLQ_S64);
-        SPOIL(CLQ_ERROR_DTYPE, v->dtype = v->dtype == CLQ_S8 || v->dtype == CLQ_U8 ? CLQ_F32 : CLQ_U8);
+        start();
+        if (operands[_i].run != gemm || view_of(_i)->dtype != CLQ_S8) /* matrices may be f32 */
+            SPOIL(CLQ_ERROR_DTYPE, v->dtype = v->dtype == CLQ_S8 || v->dtype == CLQ_U8 ? CLQ_F32 : CLQ_U8);
     }
     SPOIL(CLQ_ERROR_INVALID_ARGUMENT, v->data = NULL);
     SPOIL(CLQ_ERROR_INVALID_ARGUMENT, v->memory = CLQ_MEMORY_BUFFER; v->data = NULL);
@@ -446,11 +504,11 @@ END_TEST
 /* One extent off: the text names a shape, of this view or of one that it must match. */
 START_TEST(shorter_view)
 {
-    if (operands[_i].run == scheme_shape) return;
+    if (operands[_i].run == scheme_shape || operands[_i].run == packed_create) return;
     start();
     view_of(_i)->shape[0] -= 1;
     const char *const argument = operands[_i].argument;
-    const bool has_own_shape = strcmp(argument, "counts") == 0 || strcmp(argument, "mask") == 0;
+    const bool has_own_shape = strcmp(argument, "counts") == 0 || strcmp(argument, "mask") == 0 || operands[_i].run == gemm;
     expect(operands[_i].name, operands[_i].run, CLQ_ERROR_SHAPE, has_own_shape ? argument : "shape[0]", argument);
 }
 END_TEST
@@ -893,6 +951,176 @@ START_TEST(pairs_of_schemes)
 }
 END_TEST
 
+/* ---- matrix products */
+
+#define F32_RESULT b.product.dtype = CLQ_F32; b.args.bias = NULL; b.args.c_params = NULL
+#define NO_PARAMS  b.args.a_params = b.args.b_params = NULL
+#define F32_OPERANDS F32_RESULT; NO_PARAMS; b.left.dtype = b.right.dtype = CLQ_F32
+#define IN_BATCHES(v, n)                                                                                                         \
+    (v).rank = 3;                                                                                                                \
+    (v).shape[2] = (v).shape[1];                                                                                                 \
+    (v).shape[1] = (v).shape[0];                                                                                                 \
+    (v).shape[0] = (n);                                                                                                          \
+    (v).strides[2] = 1;                                                                                                          \
+    (v).strides[1] = (v).shape[2];                                                                                               \
+    (v).strides[0] = (v).shape[1] * (v).shape[2]
+
+START_TEST(gemm_arguments)
+{
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "args is NULL", b.pargs = NULL);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "b and packed_b are both NULL", b.args.b = NULL);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "b and packed_b are both there", b.args.packed_b = (const clq_packed *)(const void *)&b);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "activation = 3, must be 0 to 2", F32_RESULT; b.args.activation = (clq_activation)3);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "activation = -1", F32_RESULT; b.args.activation = (clq_activation)-1);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "activation = 1, must be 0 as c is s8", b.args.activation = CLQ_ACTIVATION_RELU);
+    EXPECT(gemm, CLQ_OK, "", F32_RESULT; b.args.activation = CLQ_ACTIVATION_RELU);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "clamp_min = 1, must be at most clamp_max, 0.5", F32_RESULT; b.args.activation = CLQ_ACTIVATION_CLAMP;
+           b.args.clamp_min = 1; b.args.clamp_max = 0.5f);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "clamp_min = nan", F32_RESULT; b.args.activation = CLQ_ACTIVATION_CLAMP; b.args.clamp_min = NAN);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "clamp_max, nan", F32_RESULT; b.args.activation = CLQ_ACTIVATION_CLAMP; b.args.clamp_max = NAN);
+    EXPECT(gemm, CLQ_OK, "", F32_RESULT; b.args.activation = CLQ_ACTIVATION_CLAMP);
+    EXPECT(gemm, CLQ_OK, "", b.args.clamp_min = NAN);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "c_params is NULL, but c is s8", b.args.c_params = NULL);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "c_params is not NULL, but c is s32", b.product.dtype = CLQ_S32);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "c_params is not NULL, but c is f32", b.product.dtype = CLQ_F32);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "c.dtype = s16", b.product.dtype = CLQ_S16);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "a.dtype = s4", b.left.dtype = CLQ_S4);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "b.dtype = f32", b.right.dtype = CLQ_F32);
+    EXPECT(gemm, CLQ_OK, "", F32_OPERANDS);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "a_params is not NULL, but a is f32", b.left.dtype = CLQ_F32);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "b_params is not NULL, but a is f32", b.left.dtype = CLQ_F32; b.args.a_params = NULL);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "packed_b is not NULL, but a is f32", F32_OPERANDS; b.args.b = NULL;
+           b.args.packed_b = (const clq_packed *)(const void *)&b);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "b.dtype = s8", F32_OPERANDS; b.right.dtype = CLQ_S8);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "c.dtype = s32, must be f32", F32_OPERANDS; b.product.dtype = CLQ_S32);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "bias.dtype = f32", b.bias.dtype = CLQ_F32);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "bias.dtype = s32", F32_RESULT; b.args.bias = &b.bias);
+    EXPECT(packed_create, CLQ_ERROR_DTYPE, "b.dtype = f32", b.right.dtype = CLQ_F32);
+    TEST_CHECK(clq_packed_create(the_context, &b.right, NULL) == CLQ_ERROR_INVALID_ARGUMENT &&
+                   strstr(clq_context_error(the_context), "packed is NULL") != NULL,
+               "\"%s\"", clq_context_error(the_context));
+}
+END_TEST
+
+START_TEST(gemm_shapes)
+{
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "K of B = 5, must be that of a, 6", b.right.shape[0] = 5);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "M of c = 3, must be that of a, 4", b.product.shape[0] = 3);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "N of c = 4, must be that of B, 5", b.product.shape[1] = 4);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a.rank = 1, must be 2 or 3", b.left.rank = 1);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "b.rank = 0, must be 2 or 3", b.right.rank = 0);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "c.rank = 4, must be 2 or 3", b.product.rank = 4; b.product.shape[2] = b.product.shape[3] = 1);
+    EXPECT(packed_create, CLQ_ERROR_SHAPE, "b.rank = 1, must be 2 or 3", b.right.rank = 1);
+    /* Batches: that of c counts. */
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "the batch of c = 1, must be that of a, 2", IN_BATCHES(b.left, 2); b.args.a_params = NULL);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "the batch of c = 2, must be that of B, 3", IN_BATCHES(b.right, 3); IN_BATCHES(b.product, 2); NO_PARAMS);
+    EXPECT(gemm, CLQ_OK, "", IN_BATCHES(b.product, 2));
+    EXPECT(gemm, CLQ_OK, "", IN_BATCHES(b.left, 2); IN_BATCHES(b.product, 2); b.left_params.scheme.axis = 1);
+    EXPECT(gemm, CLQ_OK, "", IN_BATCHES(b.right, 2); IN_BATCHES(b.product, 2); b.right_params.scheme.axis = -1);
+    /* One of the last two strides is 1. */
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a has the strides 12 and 2", b.left.strides[0] = 12; b.left.strides[1] = 2);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a has the strides 6 and 0", b.left.strides[1] = 0);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "b has the strides 5 and -1", b.right.strides[1] = -1; b.right.offset = 4);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "c has the strides 10 and 2", b.product.strides[0] = 10; b.product.strides[1] = 2);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a has the strides 12 and 2", F32_OPERANDS; b.left.strides[0] = 12; b.left.strides[1] = 2);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "b has the strides -5 and -1", F32_OPERANDS; b.right.strides[0] = -5; b.right.strides[1] = -1; b.right.offset = 29);
+    EXPECT(packed_create, CLQ_ERROR_SHAPE, "b has the strides 10 and 2", b.right.strides[0] = 10; b.right.strides[1] = 2);
+    EXPECT(gemm, CLQ_OK, "", b.left.strides[0] = 1; b.left.strides[1] = 4);
+    EXPECT(gemm, CLQ_OK, "", b.left.strides[0] = -6; b.left.offset = 18);
+    EXPECT(gemm, CLQ_OK, "", b.left.strides[0] = 0; b.right.strides[0] = 1; b.right.strides[1] = 0);
+    EXPECT(gemm, CLQ_OK, "", b.product.strides[0] = 1; b.product.strides[1] = 4);
+    EXPECT(gemm, CLQ_OK, "", b.left.shape[0] = b.product.shape[0] = 1; b.left.strides[1] = 3; b.product.strides[1] = 7; b.args.a_params = NULL);
+    /* Parameters and bias. */
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "bias.shape[0] = 4", b.bias.shape[0] = 4);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: scale.shape[0] = 5", b.left_params.scale.shape[0] = 5);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "b_params: zero_point.shape[0] = 4", b.right_params.zero_point.shape[0] = 4);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: granularity = 1, axis = 1", b.left_params.scheme.axis = 1);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: granularity = 1, axis = 0", IN_BATCHES(b.left, 2); IN_BATCHES(b.product, 2));
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "b_params: granularity = 1, axis = 0", b.right_params.scheme.axis = 0);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "b_params: granularity = 2", b.right_params.scheme.granularity = CLQ_PER_GROUP;
+           b.right_params.scheme.group_size = 2);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "c_params: scale", b.product_params.scale.rank = 1; b.product_params.scale.shape[0] = 2);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "c_params: granularity = 1", b.product_params.scheme.granularity = CLQ_PER_CHANNEL);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: scheme.axis = 2", b.left_params.scheme.axis = 2);
+}
+END_TEST
+
+START_TEST(gemm_values)
+{
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "a_params: scheme.dtype = u8, must be that of the matrix, s8", b.left_params.scheme.dtype = CLQ_U8);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "b_params: scheme.dtype = s4", b.right_params.scheme.dtype = CLQ_S4);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "c_params: scheme.dtype = s8, must be that of the matrix, u8", b.product.dtype = CLQ_U8);
+    EXPECT(gemm, CLQ_ERROR_INVALID_ARGUMENT, "a_params: scheme.symmetry = 4", b.left_params.scheme.symmetry = (clq_symmetry)4);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "c_params: scheme.qmin = 5", b.product_params.scheme.qmin = 5; b.product_params.scheme.qmax = 5);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "a_params: scale[1]", b.m.scale[1] = 0);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "b_params: scale[4]", b.m.scale[12] = NAN);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "c_params: scale", b.m.scale[16] = 0x1p101f);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "a_params: zero_point[3]", b.m.zero_point[3] = 128);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "b_params: zero_point[0]", b.m.zero_point[8] = -129);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "c_params: zero_point", b.m.zero_point[16] = 1000);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "a_params: zero_point[0]", b.left_params.scheme.symmetry = CLQ_SYMMETRIC);
+    /* Scales may be absent where none are needed; zero points are looked at all the same. */
+#define NO_SCALES                                                                                                                \
+    b.product.dtype = CLQ_S32;                                                                                                   \
+    b.args.c_params = NULL;                                                                                                      \
+    b.left_params.scale = b.right_params.scale = (clq_tensor){0}
+    EXPECT(gemm, CLQ_OK, "", NO_SCALES);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "b_params: zero_point[2]", NO_SCALES; b.m.zero_point[10] = 128);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: zero_point.shape[0]", NO_SCALES; b.left_params.zero_point.shape[0] = 3);
+    EXPECT(gemm, CLQ_ERROR_PARAMETER, "a_params: zero_point is absent", NO_SCALES; b.left_params.zero_point = (clq_tensor){0};
+           b.left_params.scheme.qmin = 5; b.left_params.scheme.qmax = 50);
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "a_params: scale", b.left_params.scale = (clq_tensor){0});
+    EXPECT(gemm, CLQ_ERROR_DTYPE, "b_params: scale", F32_RESULT; b.right_params.scale = (clq_tensor){0});
+}
+END_TEST
+
+/* Bounds that only a mode which flushes would find equal. */
+START_TEST(clamp_in_other_modes)
+{
+    for (int mode = TEST_MODE_PLAIN; mode < TEST_MODES; mode++) {
+        clq_status status;
+        start();
+        F32_RESULT;
+        b.args.activation = CLQ_ACTIVATION_CLAMP;
+        b.args.clamp_min = 0x1p-140f;
+        b.args.clamp_max = 0x1p-149f;
+        test_mode_set((enum test_mode)mode);
+        status = gemm();
+        test_mode_end((enum test_mode)mode);
+        TEST_CHECK(status == CLQ_ERROR_PARAMETER, "mode %d: %s", mode, clq_status_name(status));
+    }
+}
+END_TEST
+
+/* c shares no byte with anything: there is no product in place. */
+START_TEST(gemm_overlap)
+{
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "a", b.product.data = b.m.left);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "a", b.product.data = b.m.left + 23);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "a", b.right.shape[1] = b.product.shape[1] = 6; b.right.strides[0] = b.product.strides[0] = 6;
+           b.product.data = b.m.left; b.args.b_params = NULL; b.args.bias = NULL);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "b", b.product.data = b.m.right + 29);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "bias", b.product.data = b.m.bias);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "scale", b.product.data = b.m.scale + 3);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "scale", b.product.data = b.m.scale + 12);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "scale", b.product.data = b.m.scale + 16);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "zero_point", b.product.data = b.m.zero_point);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "zero_point", b.product.data = b.m.zero_point + 11);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "zero_point", b.product.data = (char *)b.m.zero_point + 16 * 4 + 3);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "a", F32_OPERANDS; b.product.data = b.m.left + 92);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "c", b.product.strides[0] = 4);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "c", b.product.strides[0] = 0);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "c", IN_BATCHES(b.product, 2); b.product.strides[0] = 0);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "c", IN_BATCHES(b.product, 2); b.product.strides[0] = 4);
+    /* Neighbours; rows of c in the gaps between those of a. */
+    EXPECT(gemm, CLQ_OK, "", b.product.data = b.m.left + 24);
+    EXPECT(gemm, CLQ_OK, "", b.left.strides[0] = b.product.strides[0] = 11; b.product.data = b.m.left + 6);
+    EXPECT(gemm, CLQ_ERROR_OVERLAP, "a", b.left.strides[0] = b.product.strides[0] = 11; b.product.data = b.m.left + 7);
+    /* Without elements there is nothing to overlap. */
+    EXPECT(gemm, CLQ_OK, "", b.left.shape[0] = b.product.shape[0] = 0; b.product.data = b.m.right; b.args.a_params = NULL);
+}
+END_TEST
+
 /* ---- memory: overlap, buffers */
 
 START_TEST(overlap)
@@ -1120,8 +1348,8 @@ int main(void)
 {
     Suite *suite = suite_create("errors");
     TCase *all = test_case(suite, "every operation"), *schemes_case = test_case(suite, "schemes and values"),
-          *memory = test_case(suite, "memory");
-    TCase *const cases[] = {all, schemes_case, memory};
+          *products = test_case(suite, "matrix products"), *memory = test_case(suite, "memory");
+    TCase *const cases[] = {all, schemes_case, products, memory};
 
     for (size_t i = 0; i < TEST_COUNT_OF(cases); i++)
         tcase_add_checked_fixture(cases[i], set_up, tear_down);
@@ -1143,6 +1371,11 @@ int main(void)
     tcase_add_test(schemes_case, ranges);
     tcase_add_test(schemes_case, gradients_and_averages);
     tcase_add_test(schemes_case, pairs_of_schemes);
+    tcase_add_test(products, gemm_arguments);
+    tcase_add_test(products, gemm_shapes);
+    tcase_add_test(products, gemm_values);
+    tcase_add_test(products, clamp_in_other_modes);
+    tcase_add_test(products, gemm_overlap);
     tcase_add_test(memory, nibbles);
     tcase_add_test(memory, overlap);
     tcase_add_test(memory, in_place);

@@ -194,6 +194,7 @@ static void make_case(struct span_case *c, struct test_random *random, struct ca
     c->span.zero_point = test_chance(random, 3) ? NULL : zero_point;
     c->span.fixed_zero_point = quantized == CLQ_S32 ? 0 : (int32_t)test_between(random, least, most);
     c->span.reciprocal = test_chance(random, 3);
+    c->span.streams = test_chance(random, 3);
     for (int i = 0; i < 3; i++)
         c->counts[i] = test_between(random, 0, 1000);
 }
@@ -208,10 +209,10 @@ static void note_case(const struct span_case *c, const struct test_random *rando
 {
     const struct clq_span *const s = &c->span;
     test_note("seed %" PRIu64 ", table %s, %s %s to %s: rows %" PRId64 ", cols %" PRId64 ", src %p pitch %" PRId64
-              ", dst %p pitch %" PRId64 ", group %" PRId64 ", param_pitch %" PRId64 ", zero_point %s, fixed %d, [%d, %d], %s, %s",
+              ", dst %p pitch %" PRId64 ", group %" PRId64 ", param_pitch %" PRId64 ", zero_point %s, fixed %d, [%d, %d], %s, %s%s",
               random->seed, table, operation, clq_dtype_name(src), clq_dtype_name(dst), s->rows, s->cols, s->src, s->src_pitch,
               s->dst, s->dst_pitch, s->group, s->param_pitch, s->zero_point ? "given" : "fixed", (int)s->fixed_zero_point,
-              (int)s->qmin, (int)s->qmax, s->reciprocal ? "reciprocal" : "division", s->counts ? "counted" : "not counted");
+              (int)s->qmin, (int)s->qmax, s->reciprocal ? "reciprocal" : "division", s->counts ? "counted" : "not counted", s->streams ? ", streams" : "");
 }
 
 /* What the scalar table writes: to memory of its own, in rows without gaps. */
@@ -377,6 +378,7 @@ static void write_in_place(struct span_case *c, struct test_random *random)
     c->dst = c->src;
     c->span.dst = c->dst.first;
     c->span.dst_pitch = c->dst.pitch;
+    c->span.streams = false;
 }
 
 static void prepare_target(const struct span_case *c, struct test_random *random, unsigned char *before, int64_t dst_bytes)
@@ -572,7 +574,7 @@ static void try_learnable(const struct clq_cpu_ops *ops, struct test_random *ran
     prepare_target(&c, random, before, bytes_of(x));
     note_case(&c, random, ops->name, "learnable_backward", x, int_dtypes[i]);
 
-    /* Once more with other pitches and places: the sums must not notice. */
+    /* Once more with other pitches and places, and streaming: the sums must not notice. */
     unsigned char *const copy = malloc((size_t)(shape.rows * shape.cols * bytes_of(x)) * 2 + 1),
                          *const copy_x = malloc((size_t)(shape.rows * (shape.cols + 3) * bytes_of(x)) + 1);
     TEST_CHECK(copy != NULL && copy_x != NULL, "no memory for the test");
@@ -586,6 +588,7 @@ static void try_learnable(const struct clq_cpu_ops *ops, struct test_random *ran
     span.x = copy_x;
     span.x_pitch = shape.cols + 3;
     span.slopes = again[0];
+    span.streams = true;
     span.outside = with_outside ? again[1] : NULL;
     ops->learnable_backward[f](&span);
 
@@ -677,7 +680,7 @@ static const struct case_shape large_blocks[] = {
     {5, 4100, 2, 0},    {5, 4100, 3, 1367}, {9, 4096, 4, 1024}, {7, 3000, 7, 0},    {3, 8192, 8, 1024}, {9, 4100, 16, 0},
     {5, 4096, 32, 128}, {5, 4100, 32, 129}, {3, 5000, 33, 0},   {2, 9000, 64, 141}, {2, 9000, 4500, 2}, {8, 2300, 400, 6},
     {300, 33, 11, 3},   {300, 33, 11, 0},   {64, 64, 16, 4},    {130, 48, 48, 1},   {1030, 17, 17, 1},  {1, 40000, 1, 0},
-    {200, 24, 1, 0},    {210, 24, 8, 3},    {3, 4000, 49, 82},
+    {200, 24, 1, 0},    {210, 24, 8, 3},    {3, 4000, 49, 82},  {10, 20, 1, 0},     {40, 316, 32, 10},  {300, 100, 33, 4},
 };
 
 static void try_large_blocks(try_fn try, const struct clq_cpu_ops *ops, struct test_random *random, int first, int second)

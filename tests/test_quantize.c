@@ -332,6 +332,42 @@ START_TEST(dequantize_outside_of_range)
 }
 END_TEST
 
+/* A tensor that the CPU does not expect to fit its caches, and does in another way, gives what its pieces give. It begins anywhere. */
+START_TEST(past_the_caches)
+{
+    enum { PIECE = 1 << 20, PIECES = 7, COUNT = PIECE * PIECES };
+    struct test_place places[TEST_PLACES];
+    const int32_t place_count = test_places_open(places, false);
+    const float scale = 0.0123f;
+    const clq_qparams params = {.scheme = {.dtype = CLQ_S8}, .scale = clq_tensor_host(CLQ_F32, &scale, 0, NULL)};
+    float *const memory = malloc((3 * (size_t)COUNT + 64) * sizeof *memory), *const x = memory + 3, *const y = x + COUNT + 5, *const wanted_y = y + COUNT;
+    int8_t *const q = malloc(2 * (size_t)COUNT + 64), *const wanted_q = q + COUNT + 7;
+    const int64_t whole = COUNT, piece = PIECE;
+
+    TEST_CHECK(memory != NULL && q != NULL, "no memory for the test");
+    for (int64_t i = 0; i < COUNT; i++)
+        x[i] = (float)((i * 7919) % 4001 - 2000) * 0.001f;
+    for (int32_t place = 0; place < place_count; place++) {
+        clq_context *const context = places[place].context;
+        const clq_tensor all_x = clq_tensor_host(CLQ_F32, x, 1, &whole), all_q = clq_tensor_host(CLQ_S8, q + 1, 1, &whole),
+                         all_y = clq_tensor_host(CLQ_F32, y, 1, &whole);
+        TEST_OK(context, clq_quantize(context, &all_x, &params, &all_q, NULL));
+        TEST_OK(context, clq_dequantize(context, &all_q, &params, &all_y));
+        for (int64_t i = 0; i < COUNT; i += PIECE) {
+            const clq_tensor part_x = clq_tensor_host(CLQ_F32, x + i, 1, &piece), part_q = clq_tensor_host(CLQ_S8, wanted_q + i, 1, &piece),
+                             part_y = clq_tensor_host(CLQ_F32, wanted_y + i, 1, &piece);
+            TEST_OK(context, clq_quantize(context, &part_x, &params, &part_q, NULL));
+            TEST_OK(context, clq_dequantize(context, &part_q, &params, &part_y));
+        }
+        TEST_CHECK(memcmp(q + 1, wanted_q, COUNT) == 0, "%s: q differs from that of pieces", places[place].name);
+        TEST_CHECK(memcmp(y, wanted_y, COUNT * sizeof *y) == 0, "%s: y differs from that of pieces", places[place].name);
+    }
+    free(memory);
+    free(q);
+    test_places_close(places, place_count);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("quantize");
@@ -344,5 +380,6 @@ int main(void)
     tcase_add_test(known, not_numbers);
     tcase_add_test(known, buffers);
     tcase_add_test(known, dequantize_outside_of_range);
+    tcase_add_test(known, past_the_caches);
     return test_run(suite);
 }

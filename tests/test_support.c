@@ -382,15 +382,15 @@ static void make_strides(clq_tensor *view, struct test_random *random, enum test
     }
 }
 
-void test_tensor_make(struct test_tensor *tensor, struct test_random *random, int32_t slot, clq_dtype dtype, int32_t rank,
-                      const int64_t *shape, enum test_layout layout)
+void test_tensor_make_strided(struct test_tensor *tensor, struct test_random *random, int32_t slot, clq_dtype dtype, int32_t rank,
+                              const int64_t *shape, const int64_t *strides)
 {
     const int64_t bits = clq_dtype_bits(dtype);
     int64_t least = 0, most = 0, slack, lead;
     clq_tensor *const view = &tensor->view;
 
     *view = clq_tensor_host(dtype, NULL, rank, shape);
-    if (!is_4bit(dtype) && layout != TEST_CONTIGUOUS) make_strides(view, random, layout);
+    memcpy(view->strides, strides, (size_t)rank * sizeof *strides);
     for (int32_t i = 0; i < rank; i++)
         *(view->strides[i] < 0 ? &least : &most) += (shape[i] - 1) * view->strides[i];
     /* The memory is exactly what the view spans, at a guard page or up to 63 bytes from one. */
@@ -412,6 +412,14 @@ void test_tensor_make(struct test_tensor *tensor, struct test_random *random, in
     view->data = (void *)((uintptr_t)tensor->memory + (uintptr_t)((-least - lead) * bits / 8));
     tensor->expected.data = (void *)((uintptr_t)tensor->copy + (uintptr_t)((-least - lead) * bits / 8));
     if (ref_elements(rank, shape) == 0) view->data = test_chance(random, 2) ? NULL : (void *)tensor->memory;
+}
+
+void test_tensor_make(struct test_tensor *tensor, struct test_random *random, int32_t slot, clq_dtype dtype, int32_t rank,
+                      const int64_t *shape, enum test_layout layout)
+{
+    clq_tensor view = clq_tensor_host(dtype, NULL, rank, shape);
+    if (!is_4bit(dtype) && layout != TEST_CONTIGUOUS) make_strides(&view, random, layout);
+    test_tensor_make_strided(tensor, random, slot, dtype, rank, shape, view.strides);
 }
 
 void test_tensor_free(struct test_tensor *tensor)
@@ -712,6 +720,11 @@ const struct clq_cpu_table *test_table(int32_t i)
     abort();
 }
 
+bool test_has_elements(const struct clq_cpu_table *table)
+{
+    return table->ops->quantize[CLQ_FLOAT_F32][CLQ_INT_S8] != NULL;
+}
+
 clq_context *test_context(const char *table, int32_t threads, clq_parallel_for_fn hook, void *opaque)
 {
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
@@ -891,13 +904,13 @@ static int32_t open_place(struct test_place *places, int32_t n, const char *tabl
     return n + 1;
 }
 
-int32_t test_places_open(struct test_place *places, bool threaded)
+static int32_t open_places(struct test_place *places, bool threaded, bool all_tables)
 {
     int32_t n = 0;
 
     for (int32_t i = 0; i < test_table_count(); i++) {
         const char *const table = test_table(i)->ops->name;
-        if (!test_table(i)->is_worth_it()) continue;
+        if (!test_table(i)->is_worth_it() || (!all_tables && !test_has_elements(test_table(i)))) continue;
         n = open_place(places, n, table, 1, false, false);
         if (!threaded) continue;
         n = open_place(places, n, table, 2, true, false);
@@ -905,6 +918,16 @@ int32_t test_places_open(struct test_place *places, bool threaded)
         n = open_place(places, n, table, 5, false, false); /* OpenMP, or one thread in a build without it */
     }
     return n;
+}
+
+int32_t test_places_open(struct test_place *places, bool threaded)
+{
+    return open_places(places, threaded, false);
+}
+
+int32_t test_gemm_places_open(struct test_place *places, bool threaded)
+{
+    return open_places(places, threaded, true);
 }
 
 #endif

@@ -122,6 +122,8 @@ struct test_tensor {
 /* Random contents. Free it with test_tensor_free() before its slot is used again. */
 void test_tensor_make(struct test_tensor *tensor, struct test_random *random, int32_t slot, clq_dtype dtype, int32_t rank,
                       const int64_t *shape, enum test_layout layout);
+void test_tensor_make_strided(struct test_tensor *tensor, struct test_random *random, int32_t slot, clq_dtype dtype, int32_t rank,
+                              const int64_t *shape, const int64_t *strides);
 void test_tensor_free(struct test_tensor *tensor);
 
 /* After writing to the view: what it holds becomes the initial contents, and those expected. */
@@ -194,6 +196,9 @@ void test_params_fill(const struct test_params *params, struct test_random *rand
 int32_t test_table_count(void);
 const struct clq_cpu_table *test_table(int32_t i);
 
+/* Whether the table has kernels for elements of its own, not for the matrix product alone. */
+bool test_has_elements(const struct clq_cpu_table *table);
+
 /* The context must come to be. A hook may be NULL: OpenMP, or one thread without it. */
 clq_context *test_context(const char *table, int32_t threads, clq_parallel_for_fn hook, void *opaque);
 
@@ -242,9 +247,13 @@ struct test_place {
 
 enum { TEST_PLACES = 32 };
 
-/* Each table on one thread; if `threaded`, also on 2 and 5, through the hook and through OpenMP. Built with TEST_OPENCL: each OpenCL device, with
-   staging in large and in small chunks. Returns how many. */
+/* Each table that has kernels for elements, on one thread; if `threaded`, also on 2 and 5, through the hook and through OpenMP. Built with TEST_OPENCL:
+   each OpenCL device, with staging in large and in small chunks. Returns how many. */
 int32_t test_places_open(struct test_place *places, bool threaded);
+
+/* On the CPU: the same for the matrix product, which more tables have. */
+int32_t test_gemm_places_open(struct test_place *places, bool threaded);
+
 void test_places_close(struct test_place *places, int32_t count);
 
 /* ---- allocation */

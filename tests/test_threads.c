@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Contexts at work on several threads: the hook, several contexts at once, another thread's context, a forked child. */
+/* Contexts at work on several threads: the hook, several contexts at once, another thread's context, matrix products, a forked child. */
 #include "config.h"
 
 #include "test_support.h"
@@ -122,6 +122,134 @@ START_TEST(context_of_another_thread)
 }
 END_TEST
 
+/* ---- matrix products */
+
+enum { M = 130, N = 190, K = 260 }; /* enough for five threads */
+
+/* Operands of a product, and what it must give. */
+struct product {
+    int8_t a[M * K];
+    uint8_t b[K * N];
+    int32_t bias[N];
+    int32_t zero_points[M];
+    int32_t expected[M * N];
+};
+
+static struct product *make_product(void)
+{
+    struct test_random random = test_random_start(390);
+    struct product *const p = malloc(sizeof *p);
+    TEST_CHECK(p != NULL, "no memory for the test");
+    test_fill_random(&random, p->a, sizeof p->a);
+    test_fill_random(&random, p->b, sizeof p->b);
+    test_fill_random(&random, p->bias, sizeof p->bias);
+    for (int i = 0; i < M; i++)
+        p->zero_points[i] = i % 100 - 50;
+    return p;
+}
+
+/* The first m rows, with zero points by row and a bias; B as it is if `packed` is NULL. Without a context, the reference. */
+static clq_status multiply(clq_context *context, const struct product *p, int64_t m, const clq_packed *packed, int32_t *result)
+{
+    const int64_t a_shape[2] = {m, K}, b_shape[2] = {K, N}, c_shape[2] = {m, N}, n = N;
+    const clq_tensor a = clq_tensor_host(CLQ_S8, p->a, 2, a_shape), b = clq_tensor_host(CLQ_U8, p->b, 2, b_shape),
+                     c = clq_tensor_host(CLQ_S32, result, 2, c_shape), bias = clq_tensor_host(CLQ_S32, p->bias, 1, &n);
+    const clq_qparams a_params = {.scheme = {.dtype = CLQ_S8, .granularity = CLQ_PER_CHANNEL, .axis = 0},
+                                  .zero_point = clq_tensor_host(CLQ_S32, p->zero_points, 1, &m)};
+    const clq_gemm_args args = {.a = &a, .b = packed == NULL ? &b : NULL, .packed_b = packed, .c = &c, .bias = &bias, .a_params = &a_params};
+    if (context != NULL) return clq_gemm(context, &args);
+    ref_gemm(&args);
+    return CLQ_OK;
+}
+
+/* On every table the bits of 1 thread, of 2 and of 5, which get parts. */
+START_TEST(product_on_threads)
+{
+    struct product *const p = make_product();
+    const int64_t b_shape[2] = {K, N};
+    const clq_tensor b = clq_tensor_host(CLQ_U8, p->b, 2, b_shape);
+    static int32_t result[M * N];
+
+    multiply(NULL, p, M, NULL, p->expected);
+    for (int32_t threads = 1; threads <= 5; threads += threads == 1 ? 1 : 3) {
+        struct test_hook hook = {.threads = threads};
+        clq_context *const context = test_context(test_table(_i)->ops->name, threads, test_parallel_for, &hook);
+        clq_packed *packed = NULL;
+        test_note("%s, %d threads", test_table(_i)->ops->name, (int)threads);
+        TEST_OK(context, clq_packed_create(context, &b, &packed));
+        for (int k = 0; k < 4; k++) {
+            const int64_t m = k < 2 ? M : 16;
+            memset(result, 0x5a, sizeof result);
+            TEST_OK(context, multiply(context, p, m, k % 2 == 0 ? packed : NULL, result));
+            TEST_CHECK(memcmp(result, p->expected, (size_t)(m * N) * sizeof *result) == 0, "wrong result of form %d", k);
+        }
+        TEST_CHECK((threads == 1) == (hook.calls == 0), "%lld calls of the hook", (long long)hook.calls);
+        clq_packed_free(packed);
+        clq_context_free(context);
+    }
+    free(p);
+}
+END_TEST
+
+struct multiplier {
+    const struct product *product;
+    const clq_packed *packed;
+    bool good;
+};
+
+static void *multiply_alone(void *opaque)
+{
+    struct multiplier *const self = opaque;
+    clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
+    struct test_hook hook = {.threads = 2};
+    clq_context *context = NULL;
+    int32_t *const result = malloc(M * N * sizeof *result);
+    const int64_t rounds = test_amount(30, 5);
+
+    options.num_threads = 2;
+    options.parallel_for = test_parallel_for;
+    options.parallel_for_opaque = &hook;
+    self->good = result != NULL && clq_context_create(&options, &context) == CLQ_OK;
+    for (int64_t i = 0; self->good && i < rounds; i++) {
+        const int64_t m = i % 2 == 0 ? M : 1 + i;
+        memset(result, 0x5a, M * N * sizeof *result);
+        self->good = multiply(context, self->product, m, self->packed, result) == CLQ_OK &&
+                     memcmp(result, self->product->expected, (size_t)(m * N) * sizeof *result) == 0;
+    }
+    clq_context_free(context);
+    free(result);
+    return NULL;
+}
+
+/* Packed by a context that is gone, used by several at once. */
+START_TEST(packed_on_threads)
+{
+    struct product *const p = make_product();
+    const int64_t b_shape[2] = {K, N};
+    const clq_tensor b = clq_tensor_host(CLQ_U8, p->b, 2, b_shape);
+    clq_context *const context = test_context(NULL, 2, NULL, NULL);
+    struct multiplier multipliers[4];
+    pthread_t threads[4];
+    clq_packed *packed = NULL;
+
+    multiply(NULL, p, M, NULL, p->expected);
+    TEST_OK(context, clq_packed_create(context, &b, &packed));
+    clq_context_free(context);
+    for (int i = 0; i < 4; i++) {
+        multipliers[i] = (struct multiplier){.product = p, .packed = packed};
+        TEST_CHECK(pthread_create(&threads[i], NULL, multiply_alone, &multipliers[i]) == 0, "no thread");
+    }
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 4; i++)
+        TEST_CHECK(multipliers[i].good, "the products of thread %d failed", i);
+    clq_packed_free(packed);
+    free(p);
+}
+END_TEST
+
+/* ---- fork */
+
 /* In a child the parent's context runs on the calling thread: no hook is called, no pool of threads is waited for. */
 START_TEST(fork_after_work)
 {
@@ -163,6 +291,8 @@ int main(void)
     tcase_add_test(tcase, serial_hook);
     tcase_add_test(tcase, contexts_on_threads);
     tcase_add_test(tcase, context_of_another_thread);
+    tcase_add_loop_test(tcase, product_on_threads, 0, test_table_count());
+    tcase_add_test(tcase, packed_on_threads);
     tcase_add_test(tcase, fork_after_work);
     return test_run(suite);
 }

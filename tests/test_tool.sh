@@ -7,12 +7,12 @@ cd "$work" || exit 1
 # ---------------------------------------------------------------------------------------------- help and usage
 
 expect 0 0 "$clquant" --help
-for command in devices quantize dequantize inspect compare; do
+for command in devices quantize dequantize inspect compare bench; do
     says out "  $command "
 done
 expect 0 0 "$clquant" --version
 says out "clquant 0."
-for command in devices quantize dequantize inspect compare; do
+for command in devices quantize dequantize inspect compare bench; do
     expect 0 0 "$clquant" $command --help
     says out "usage: clquant $command"
     expect 2 1 "$clquant" $command --frobnicate
@@ -76,6 +76,74 @@ expect 0 0 "$clquant" devices
 ! grep -E '^  [a-z]+ *$' out || complain "devices has a line without text"
 expect 0 0 "$clquant" devices --quiet
 [ ! -s out ] || complain "devices --quiet prints"
+
+# ---------------------------------------------------------------------------------------------- bench
+
+expect 2 1 "$clquant" bench frobnicate
+says err "unknown operation 'frobnicate'"
+for shape in '' 0 -1 4x x4 1.5 4x0 1x2x3x4x5 99999999999999999999 1048576x1048577; do
+    expect 2 1 "$clquant" bench --shape "$shape"
+    says err "--shape '$shape': must be N, ROWSxCOLUMNS, MxNxK or BATCHxMxNxK"
+done
+expect 2 1 "$clquant" bench gemm --shape 100
+says err "no operation that was asked for takes this --shape"
+expect 2 1 "$clquant" bench quantize --shape 4x4x4
+expect 2 1 "$clquant" bench --cpu frobnicator
+says err '"frobnicator"'
+expect 2 1 "$clquant" bench --device frobnicator
+expect 1 1 "$clquant" bench --device opencl:99
+expect 2 1 env CLQ_CPU=frobnicator "$clquant" bench
+expect 2 1 env CLQ_DEVICE=frobnicator "$clquant" bench
+expect 0 0 "$clquant" bench dynamic_quantize --shape 1000 --cpu scalar --threads 1 --json
+for k in 0 1 2; do
+    is $k.op limit
+    is $k.shape 4096
+    is $k.share 1
+done
+is 0.variant read
+is 1.variant write
+is 2.variant copy
+is 3.op dynamic_quantize
+is 3.variant 'per tensor'
+is 3.shape 1000
+is 3.dtype 'f32 s8'
+is 3.threads 1
+is 3.cpu scalar
+is 3.device cpu
+is 3.unit GB/s
+for key in median_s min_s spread rate share; do
+    "$value" out 3.$key >number || complain "no $key"
+done
+# Every operation in its variants with every table: that results are right is a condition of their being measured.
+expect 0 0 "$small" bench --shape 35x66 --device cpu
+for variant in 'per tensor' 'per channel, outer' 'per channel, inner' 'per group of 32' batch; do
+    says out "quantize               $variant"
+done
+for operation in quantize dequantize requantize dynamic_quantize fake_quantize fake_quantize_mask backward backward_mask backward_learnable \
+    observe_fake_quantize minmax choose_qparams convert error_stats; do
+    says out "$operation  "
+done
+says out scalar
+says out GB/s
+expect 0 0 "$small" bench convert --device cpu --quiet
+[ ! -s out ] || complain "bench --quiet prints"
+expect 0 0 "$small" bench gemm --shape 7x35x66 --device cpu
+says out "dot products"
+says out "not packed"
+says out "u8 s8 f32"
+says out GOPS
+expect 0 0 "$small" bench gemm --shape 3x7x35x66 --cpu scalar --threads 2 --json
+is 0.op limit
+[ "$(grep -c '"op": "gemm"' out)" = 8 ] || complain "bench has no gemm of eight types"
+expect 0 0 "$small" bench gemm --shape 600x513x512 --cpu scalar # of which not all rows are checked
+if "$clquant" devices | grep -q '^opencl:0'; then
+    expect 0 0 "$small" bench quantize --shape 1000 --device opencl:0 --json
+    is 0.op limit
+    is 0.device opencl:0
+    is 1.device opencl:0
+    is 1.cpu ''
+    expect 0 0 "$small" bench gemm --shape 4x4x4 --device opencl:0
+fi
 
 # ---------------------------------------------------------------------------------------------- a .npy and back
 

@@ -268,6 +268,8 @@ if [ -e mark ]; then
     fail_each inspect mq.safetensors
     fail_each compare m.safetensors mq.safetensors --json --threads 1
     fail_each devices
+    fail_each bench minmax --shape 64 --cpu scalar --threads 1
+    fail_each bench convert --shape 64 --device cpu --threads 1
 else
     echo "not tried: failing allocations (need the GNU C library and no sanitizer)"
 fi

@@ -45,6 +45,11 @@ char *clq_alloc_string(const clq_allocator *allocator, const char *text)
     return copy;
 }
 
+void clq_zero(void *memory, size_t size_bytes)
+{
+    memset(memory, 0, size_bytes);
+}
+
 void clq_dealloc(const clq_allocator *allocator, void *memory)
 {
     if (memory) allocator->deallocate(allocator->opaque, memory);

@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "context.h"
 #include "cpu/cpu_features.h"
+#include "cpu/gemm_driver.h"
 #include "cpu/walk.h"
 #include "quant_math.h"
 #include <math.h>
@@ -17,12 +18,23 @@
 /* A thread is started for at least so many elements: below that its start costs more than it saves (a few microseconds). */
 #define ELEMENTS_PER_TASK 65536
 
+/* Operands of so many bytes are read and written past the caches: what a group of cores shares of the last level, and less than the whole of it where
+   that is no faster than memory. */
+#define STREAM_BYTES (INT64_C(32) << 20)
+
 /* Sums of floating point are made in parts that depend on the shape alone, and added up in order. */
 #define MAX_PARTS 64
 
+/* A context's state on the CPU. A pointer to it is one to the table. */
+struct cpu_state {
+    struct clq_cpu_ops ops;
+    void *workspace; /* of matrix products, kept from call to call: fresh memory costs more than a small product */
+    int64_t workspace_bytes;
+};
+
 /* ------------------------------------------------------------------------------------------------ choice of a table */
 
-static const char *const known_tables[] = {"avx512", "avx2", "neon", "scalar"};
+static const char *const known_tables[] = {"amx", "avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "scalar"};
 
 /* NULL if the table can be used, else what is missing. */
 static const char *find_obstacle(const struct clq_cpu_table *table)
@@ -56,27 +68,30 @@ static clq_status choose_table(clq_context *context, const char *name, const cha
     for (size_t i = 0; i < sizeof known_tables / sizeof known_tables[0]; ++i)
         if (strcmp(name, known_tables[i]) == 0)
             return clq_fail(context, CLQ_ERROR_NO_DEVICE, "clq_context_create: %s = \"%s\": not in this build", source, name);
-    return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: %s = \"%s\", must be avx512, avx2, neon or scalar", source, name);
+    return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT,
+                    "clq_context_create: %s = \"%s\", must be amx, avx512vnni, avx512, avxvnni, avx2, neondot, neon or scalar", source, name);
 }
 
 static clq_status create(clq_context *context, const clq_context_options *options, const struct clq_option_sources *sources,
                          const void *foreign)
 {
     const struct clq_cpu_table *table;
-    struct clq_cpu_ops *ops;
+    struct cpu_state *state;
     (void)foreign;
     CLQ_TRY(choose_table(context, options->cpu, sources->cpu, &table));
-    ops = clq_alloc(&context->allocator, 1, sizeof *ops);
-    if (!ops) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_context_create: no memory for a table of kernels");
-    clq_cpu_ops_merge(table, ops);
-    context->cpu_state = ops;
-    clq_log(context, CLQ_LOG_INFO, "on the CPU: the table %s and up to %d threads", ops->name, (int)context->threads.count);
+    state = clq_alloc_zeroed(&context->allocator, 1, sizeof *state);
+    if (!state) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_context_create: no memory for a table of kernels");
+    clq_cpu_ops_merge(table, &state->ops);
+    context->cpu_state = state;
+    clq_log(context, CLQ_LOG_INFO, "on the CPU: the table %s and up to %d threads", state->ops.name, (int)context->threads.count);
     return CLQ_OK;
 }
 
 static void destroy(clq_context *context)
 {
-    clq_dealloc(&context->allocator, context->cpu_state);
+    struct cpu_state *state = context->cpu_state;
+    if (state) clq_dealloc(&context->allocator, state->workspace);
+    clq_dealloc(&context->allocator, state);
 }
 
 static void describe(const clq_context *context, clq_device_info *info)
@@ -174,11 +189,28 @@ static int64_t count_tasks(const struct clq_threads *threads, int64_t elements)
     return clq_max_i64(1, clq_min_i64(threads->count, elements / ELEMENTS_PER_TASK));
 }
 
+static bool does_stream(const struct clq_op *op)
+{
+    const int64_t most_bytes = 16; /* of an element's operands */
+    int64_t bits = 0;
+    if (op->count <= STREAM_BYTES / most_bytes) return false;
+    for (int k = 0; k < CLQ_OPERANDS; ++k)
+        bits += clq_op_has_operand(op, k) ? clq_op_bits(op, k) : 0;
+    return !op->in_place && op->count * bits > 8 * STREAM_BYTES;
+}
+
 static void run_part(void *argument, int64_t part)
 {
     struct job *job = argument;
     struct clq_op *op = job->op;
-    struct clq_walk walk = {.op = op, .ops = job->ops, .loop = job->loop, .begin = find_border(job, part), .end = find_border(job, part + 1)};
+    struct clq_walk walk;
+    clq_zero(&walk, sizeof walk);
+    walk.op = op;
+    walk.ops = job->ops;
+    walk.loop = job->loop;
+    walk.begin = find_border(job, part);
+    walk.end = find_border(job, part + 1);
+    walk.streams = does_stream(op);
     walk.lo = job->part_lo ? job->part_lo + part * op->param_count : op->lo;
     walk.hi = job->part_hi ? job->part_hi + part * op->param_count : op->hi;
     if (job->slopes) {
@@ -193,10 +225,19 @@ static void run_part(void *argument, int64_t part)
             if (walk.counts[i]) __atomic_fetch_add(&op->counts[i], walk.counts[i], __ATOMIC_RELAXED);
 }
 
+/* One part needs no loop, and no second look at the floating-point mode. */
+static void run_parts(struct job *job)
+{
+    if (job->parts == 1)
+        run_part(job, 0);
+    else
+        clq_parallel_for(job->threads, job->parts, run_part, job);
+}
+
 static void run_elementwise(struct job *job)
 {
     choose_loop(job, count_tasks(job->threads, job->op->count));
-    clq_parallel_for(job->threads, job->parts, run_part, job);
+    run_parts(job);
 }
 
 static void add_sums(struct clq_error_sums *total, const struct clq_error_sums *part)
@@ -216,7 +257,7 @@ static void run_error_stats(struct job *job)
 {
     choose_loop(job, clq_max_i64(1, clq_min_i64(MAX_PARTS, job->op->count / ELEMENTS_PER_TASK)));
     memset(job->sums, 0, (size_t)job->parts * sizeof job->sums[0]);
-    clq_parallel_for(job->threads, job->parts, run_part, job);
+    run_parts(job);
     for (int64_t i = 0; i < job->parts; ++i)
         add_sums(&job->op->sums, &job->sums[i]);
 }
@@ -256,7 +297,7 @@ static void run_minmax(const clq_allocator *allocator, struct job *job)
             job->parts = 1;
         }
     }
-    clq_parallel_for(job->threads, job->parts, run_part, job);
+    run_parts(job);
     for (int64_t part = 0; job->part_lo && part < job->parts; ++part)
         for (int64_t p = 0; p < op->param_count; ++p) {
             const float lo = job->part_lo[part * op->param_count + p], hi = job->part_hi[part * op->param_count + p];
@@ -287,7 +328,7 @@ static void run_learnable(struct job *job)
     split_learnable(job);
     job->slopes = op->gradient_sums;
     job->outside = job->slopes + job->copies * op->param_count;
-    clq_parallel_for(job->threads, job->parts, run_part, job);
+    run_parts(job);
     for (int64_t p = 0; p < op->param_count; ++p) {
         double slope = 0, outside = 0;
         for (int64_t i = 0; i < job->copies; ++i) {
@@ -370,6 +411,50 @@ static void run_params(struct job *job, clq_task_fn run_params_part)
     clq_parallel_for(job->threads, job->parts, run_params_part, job);
 }
 
+/* ------------------------------------------------------------------------------------------------ matrix products */
+
+static void run_gemm(const clq_context *context, const struct clq_threads *threads, const struct clq_gemm *gemm)
+{
+    const struct cpu_state *state = context->cpu_state;
+    if (gemm->a.dtype == CLQ_F32)
+        clq_gemm_f32_run(threads, gemm);
+    else
+        clq_gemm_run(&state->ops, threads, gemm, state->workspace);
+}
+
+/* Makes the workspace large enough for each of the products, which are run one after the other. */
+static clq_status reserve_workspace(clq_context *context, struct clq_op *const *ops, int64_t n)
+{
+    struct cpu_state *state = context->cpu_state;
+    int64_t bytes = 0;
+    for (int64_t i = 0; i < n; ++i)
+        if (ops[i]->kind == CLQ_OP_GEMM && ops[i]->gemm->a.dtype != CLQ_F32)
+            bytes = clq_max_i64(bytes, clq_gemm_workspace(&state->ops, &context->threads, ops[i]->gemm));
+    if (bytes <= state->workspace_bytes) return CLQ_OK;
+    clq_dealloc(&context->allocator, state->workspace);
+    state->workspace_bytes = 0;
+    state->workspace = clq_alloc(&context->allocator, bytes, 1);
+    if (!state->workspace) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for a workspace of %lld bytes", context->call, (long long)bytes);
+    state->workspace_bytes = bytes;
+    return CLQ_OK;
+}
+
+static clq_status pack(clq_context *context, const struct clq_matrix *b, struct clq_packed *packed)
+{
+    const clq_fp_mode mode = clq_fp_mode_enter(); /* for the runtime that starts threads */
+    const bool done = clq_gemm_pack(context->cpu_state, &context->threads, b, packed);
+    clq_fp_mode_leave(mode);
+    return done ? CLQ_OK : CLQ_ERROR_OUT_OF_MEMORY;
+}
+
+static bool accepts(const clq_context *context, const struct clq_packed *packed)
+{
+    const struct clq_cpu_ops *ops = context->cpu_state;
+    return packed->path == ops->gemm;
+}
+
+/* ------------------------------------------------------------------------------------------------ operations */
+
 static void run_op(const clq_context *context, const struct clq_threads *threads, struct clq_op *op)
 {
     struct job job; /* its sums are set where they are used */
@@ -389,6 +474,7 @@ static void run_op(const clq_context *context, const struct clq_threads *threads
     case CLQ_OP_MULTIPLIERS: run_params(&job, run_multipliers_part); break;
     case CLQ_OP_ERROR_STATS: run_error_stats(&job); break;
     case CLQ_OP_BACKWARD_LEARNABLE: run_learnable(&job); break;
+    case CLQ_OP_GEMM: run_gemm(context, threads, op->gemm); break;
     }
 }
 
@@ -458,6 +544,7 @@ static void run_all(const clq_context *context, const struct clq_threads *thread
 static int64_t count_elements(const struct clq_op *op)
 {
     int64_t count = 0;
+    if (op->kind == CLQ_OP_GEMM) return INT64_MAX; /* it has threads of its own, and the workspace */
     for (; op; op = op->then)
         count += op->count;
     return count;
@@ -514,7 +601,8 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
 {
     const clq_fp_mode mode = clq_fp_mode_enter();
     double *sums = NULL;
-    const clq_status status = make_gradient_sums(context, ops, n, &sums);
+    clq_status status = reserve_workspace(context, ops, n);
+    if (status == CLQ_OK) status = make_gradient_sums(context, ops, n, &sums);
     if (status == CLQ_OK && n == 1)
         run_all(context, &context->threads, ops[0]);
     else if (status == CLQ_OK)
@@ -524,5 +612,12 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
     return status;
 }
 
-const struct clq_backend clq_backend_cpu = {
-    .name = "cpu", .create = create, .destroy = destroy, .supports = supports, .run = run, .describe = describe, .list = list};
+const struct clq_backend clq_backend_cpu = {.name = "cpu",
+                                            .create = create,
+                                            .destroy = destroy,
+                                            .supports = supports,
+                                            .run = run,
+                                            .pack = pack,
+                                            .accepts = accepts,
+                                            .describe = describe,
+                                            .list = list};

@@ -10,6 +10,7 @@
 #define CLQ_CPU_OPS_H
 
 #include "backend.h"
+#include "cpu/gemm.h"
 
 /* Float types and integer types as indices of a table. */
 enum { CLQ_FLOAT_F32, CLQ_FLOAT_F16, CLQ_FLOAT_BF16, CLQ_FLOAT_TYPES };
@@ -38,6 +39,7 @@ struct clq_span {
     int64_t *counts;              /* quantize, fake_quantize: NULL, or [3] += NaN, infinite, finite clipped; minmax: [2] += NaN, infinite */
     float *lo, *hi;               /* minmax: indexed as scale */
     double *slopes, *outside;     /* learnable_backward: += sums, indexed as scale; outside may be NULL */
+    bool streams;                 /* a hint: what is read and written does not fit the caches, and dst lies nowhere near src and x */
 };
 
 typedef void (*clq_span_fn)(const struct clq_span *span);
@@ -89,6 +91,9 @@ struct clq_cpu_ops {
     /* Copies rows x cols elements of 1, 2, 4 or 8 bytes (index log2) between two strided arrays; strides in elements, any sign. */
     void (*copy2d[4])(const void *src, int64_t src_row, int64_t src_col, void *dst, int64_t dst_row, int64_t dst_col, int64_t rows,
                       int64_t cols);
+
+    /* The integer matrix product. */
+    const struct clq_gemm_kernels *gemm;
 };
 
 /* What a machine offers, and a list of the tables of this build, best first, scalar last. */
@@ -105,6 +110,7 @@ extern const int32_t clq_cpu_table_count;
 /* The complete table made of `first` and those after it. */
 void clq_cpu_ops_merge(const struct clq_cpu_table *first, struct clq_cpu_ops *ops);
 
-extern const struct clq_cpu_ops clq_cpu_scalar, clq_cpu_avx2, clq_cpu_avx512, clq_cpu_neon;
+extern const struct clq_cpu_ops clq_cpu_scalar, clq_cpu_avx2, clq_cpu_avxvnni, clq_cpu_avx512, clq_cpu_avx512vnni, clq_cpu_amx, clq_cpu_neon,
+    clq_cpu_neondot;
 
 #endif

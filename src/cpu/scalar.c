@@ -339,6 +339,8 @@ INLINE void copy2d(const void *src, int64_t src_row, int64_t src_col, void *dst,
                    (const char *)src + (row * src_row + col * src_col) * size_bytes, (size_t)size_bytes);
 }
 
+#include "cpu/gemm_scalar.h"
+
 #define QUANTIZE(f, i) \
     static void quantize_##f##_##i(const struct clq_span *span) { quantize(span, CLQ_FLOAT_##f, CLQ_INT_##i); }
 #define DEQUANTIZE(f, i) \
@@ -394,5 +396,6 @@ const struct clq_cpu_ops clq_cpu_scalar = {
     .error_sums = error_sums,
     .qparams_from_range = qparams_from_range,
     .copy2d = {copy2d_1, copy2d_2, copy2d_4, copy2d_8},
+    .gemm = &gemm_kernels,
 };
 /* clang-format on */

@@ -14,7 +14,7 @@ struct dequantizer {
 INLINE struct dequantizer get_dequantizer(int way, const struct table *table, const struct position *at, int v, int64_t col)
 {
     if (way == SPLATS) {
-        const int64_t p = col / WIDTH >> table->vectors_shift;
+        const int64_t p = at->group + (col / WIDTH >> table->vectors_shift);
         return (struct dequantizer){splat_f32(table->s[p]), splat_s32(table->z[p])};
     }
     if (way == PERMUTED) {
@@ -23,11 +23,12 @@ INLINE struct dequantizer get_dequantizer(int way, const struct table *table, co
         const struct dequantizer p = {as_f32(permute4(table->s + group, pattern)), permute4(table->z + group, pattern)};
         return p;
     }
+    col += at->group;
     return (struct dequantizer){as_f32(load32(table->s + col)), load32(table->z + col)};
 }
 
-/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. */
-INLINE void dequantize_quad(struct dequantization k, const char *src, char *dst, int64_t n, const struct dequantizer *p, int step)
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling: a quad that is streamed is whole. */
+INLINE void dequantize_quad(struct dequantization k, const char *src, bool streams, char *dst, int64_t n, const struct dequantizer *p, int step)
 {
     vfloat y[4];
     for (int v = 0; v < 4; ++v) {
@@ -36,19 +37,21 @@ INLINE void dequantize_quad(struct dequantization k, const char *src, char *dst,
         y[v] = mul_f32(to_f32(k.from == CLQ_INT_S32 ? q : sub_s32(q, p[v * step].z)), p[v * step].s);
     }
     if (n == QUAD)
-        store_quad(k.to, dst, y);
+        put_quad(k.to, streams, dst, y);
     else
         store_quad_part(k.to, dst, y, n);
 }
 
 /* The quad from column i on, in all rows of a strip; `n` of its columns are there. Vector v has the dequantizer p[v * step]. */
-INLINE void dequantize_column_quad(struct dequantization k, const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p, int step)
+INLINE void dequantize_column_quad(struct dequantization k, bool streams, const struct strip *strip, int64_t i, int64_t n,
+                                   const struct dequantizer *p, int step)
 {
     const char *src = strip->src + i * int_bytes(k.from);
     char *dst = strip->dst + i * float_bytes(k.to);
 #pragma GCC unroll 1
     for (int64_t row = strip->rows; row > 0; --row) {
-        dequantize_quad(k, src, dst, n, p, step);
+        if (streams) ask_for(src + strip->ahead, QUAD * int_bytes(k.from));
+        dequantize_quad(k, src, streams, dst, n, p, step);
         src += strip->src_pitch;
         dst += strip->dst_pitch;
     }
@@ -56,51 +59,66 @@ INLINE void dequantize_column_quad(struct dequantization k, const struct strip *
 
 INLINE void get_dequantizers(struct dequantizer p[4], int way, const struct table *table, struct position *at, int64_t col)
 {
+    if (way == COLUMNS) wrap_columns(table, at, col);
     for (int v = 0; v < 4; ++v)
         p[v] = get_dequantizer(way, table, at, v, col + v * WIDTH);
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
 
+/* The quads of columns [i, end); returns where they end. `shared` is that of a run. */
+INLINE int64_t dequantize_quads(struct dequantization k, int way, bool streams, const struct strip *strip, int64_t i, int64_t end,
+                                const struct dequantizer *shared, const struct table *table, struct position *at)
+{
+    struct dequantizer p[4];
+    for (; i + QUAD <= end; i += QUAD) {
+        if (way != RUNS) get_dequantizers(p, way, table, at, i);
+        dequantize_column_quad(k, streams, strip, i, QUAD, way == RUNS ? shared : p, way != RUNS);
+    }
+    return i;
+}
+
 /* The columns that do not fill a quad; see vector_quantize.h. */
 typedef void (*dequantize_end)(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p);
 
-/* `shared` is that of a run. */
-INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *whole, const struct dequantizer *shared,
-                             const struct table *table, dequantize_end end)
+/* `shared` is that of a run; `first_param` where the row's parameters begin in the table. */
+INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *strip, const struct dequantizer *shared,
+                             const struct table *table, int64_t first_param, dequantize_end end)
 {
-    const bool overlap = !MASKED_ENDS && (way == RUNS || way == COLUMNS) && whole->cols >= QUAD;
-    struct strip strip = *whole;
-    struct position at = {0};
+    const bool overlap = (way == COLUMNS || (way == RUNS && !MASKED_ENDS)) && strip->cols >= QUAD;
+    struct position at = {0, first_param};
     struct dequantizer p[4];
     int64_t i = 0;
-    if (way == RUNS) strip.rows = 1;
-    while (i + QUAD <= strip.cols) {
-        if (way != RUNS) get_dequantizers(p, way, table, &at, i);
-        dequantize_column_quad(k, &strip, i, QUAD, way == RUNS ? shared : p, way != RUNS);
-        i += QUAD;
-        if (overlap && i < strip.cols && i + QUAD > strip.cols) i = strip.cols - QUAD;
-    }
-    if (i == strip.cols) return;
+    if (strip->streams) i = find_head(strip->dst, float_bytes(k.to), strip->cols, way == RUNS || way == COLUMNS ? 1 : QUAD);
+    if (strip->streams && i > 0) dequantize_quads(k, way, false, strip, 0, QUAD, shared, table, &at); /* the head, and some of what follows */
+    if (strip->streams && i >= 0)
+        i = dequantize_quads(k, way, true, strip, i, strip->cols, shared, table, &at);
+    else
+        i = dequantize_quads(k, way, false, strip, 0, strip->cols, shared, table, &at);
+    if (overlap && i < strip->cols) i = dequantize_quads(k, way, false, strip, strip->cols - QUAD, strip->cols, shared, table, &at);
+    if (i == strip->cols) return;
     if (MASKED_ENDS && way == RUNS) {
-        dequantize_column_quad(k, &strip, i, strip.cols - i, shared, 0);
+        dequantize_column_quad(k, false, strip, i, strip->cols - i, shared, 0);
         return;
     }
     for (int v = 0; way == RUNS && v < 4; ++v)
         p[v] = *shared;
     if (way != RUNS) get_dequantizers(p, way, table, &at, i);
-    end(whole, i, strip.cols - i, p);
+    end(strip, i, strip->cols - i, p);
 }
 
 INLINE void dequantize_runs(struct dequantization k, const struct task *task, const struct table *table, dequantize_end end)
 {
     const struct clq_span *span = &task->span;
     for (int64_t row = 0; row < span->rows; ++row) {
-        struct strip strip = get_strip(task, row, int_bytes(k.from), float_bytes(k.to));
+        struct strip strip = get_strip(task, table, row, int_bytes(k.from), float_bytes(k.to));
         int64_t p = row * span->param_pitch, left = span->cols;
         for (int64_t i = 0; left > 0; ++i, ++p) {
-            const struct dequantizer shared = {splat_f32(table ? table->s[i] : span->scale[p]), splat_s32(table ? table->z[i] : zero_point_at(task, p))};
+            const int64_t entry = table ? row * table->row_params + i : 0;
+            const struct dequantizer shared = {splat_f32(table ? table->s[entry] : span->scale[p]),
+                                               splat_s32(table ? table->z[entry] : zero_point_at(task, p))};
+            strip.rows = 1;
             strip.cols = clq_min_i64(span->group, left);
-            dequantize_strip(k, RUNS, &strip, &shared, NULL, end);
+            dequantize_strip(k, RUNS, &strip, &shared, NULL, 0, end);
             strip.src += strip.cols * int_bytes(k.from);
             strip.dst += strip.cols * float_bytes(k.to);
             left -= strip.cols;
@@ -110,9 +128,10 @@ INLINE void dequantize_runs(struct dequantization k, const struct task *task, co
 
 INLINE void dequantize_rows(struct dequantization k, int way, const struct task *task, const struct table *table, dequantize_end end)
 {
-    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
-        const struct strip strip = get_strip(task, row, int_bytes(k.from), float_bytes(k.to));
-        dequantize_strip(k, way, &strip, NULL, table, end);
+    struct strip strip;
+    for (int64_t row = 0; row < task->span.rows; row += strip.rows) {
+        strip = get_strip(task, table, row, int_bytes(k.from), float_bytes(k.to));
+        dequantize_strip(k, way, &strip, NULL, table, row * table->row_params, end);
     }
 }
 
@@ -130,7 +149,7 @@ INLINE void dequantize_part(int from, int to, const struct task *task, const str
 }
 
 #define DEQUANTIZE_END(from, to) \
-    static __attribute__((noinline)) void dequantize_end_##from##_##to(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p) { dequantize_column_quad((struct dequantization){CLQ_INT_##from, CLQ_FLOAT_##to}, strip, i, n, p, 1); }
+    static __attribute__((noinline)) void dequantize_end_##from##_##to(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p) { dequantize_column_quad((struct dequantization){CLQ_INT_##from, CLQ_FLOAT_##to}, false, strip, i, n, p, 1); }
 #define DEQUANTIZE_PART(from, to) \
     static void dequantize_part_##from##_##to(const struct task *task, const struct table *table) { dequantize_part(CLQ_INT_##from, CLQ_FLOAT_##to, task, table, dequantize_end_##from##_##to); }
 #define DEQUANTIZE(from, to) \

@@ -27,10 +27,13 @@ struct lines {
     uint8_t *mask; /* or NULL */
     int64_t src_pitch, x_pitch, dst_pitch, mask_pitch; /* bytes */
     int64_t rows, cols;
+    bool streams; /* one row, as a strip */
+    int64_t src_ahead, x_ahead; /* bytes, for that */
 };
 
 INLINE struct lines get_lines(const struct clq_span *span, int64_t row, int64_t bytes)
 {
+    const int64_t rows = span->streams ? 1 : STRIP_ROWS;
     return (struct lines){move(span->src, row * span->src_pitch, bytes),
                           span->x ? move(span->x, row * span->x_pitch, bytes) : NULL,
                           (char *)move(span->dst, row * span->dst_pitch, bytes),
@@ -39,8 +42,11 @@ INLINE struct lines get_lines(const struct clq_span *span, int64_t row, int64_t 
                           span->x_pitch * bytes,
                           span->dst_pitch * bytes,
                           span->mask_pitch,
-                          clq_min_i64(STRIP_ROWS, span->rows - row),
-                          span->cols};
+                          clq_min_i64(rows, span->rows - row),
+                          span->cols,
+                          span->streams,
+                          find_ahead(span, span->src_pitch, bytes),
+                          find_ahead(span, span->x_pitch, bytes)};
 }
 
 /* From column `col` on. */
@@ -67,20 +73,20 @@ INLINE struct faker make_faker(struct quantizer quantizer, const struct target *
 }
 
 /* The first n of four vectors, with the bits of src where they are inside, else 0. */
-INLINE void keep_quad(int type, const char *src, char *dst, int64_t n, const vmask *inside)
+INLINE void keep_quad(int type, const char *src, bool streams, char *dst, int64_t n, const vmask *inside)
 {
     const vint zero = splat_s32(0);
     if (n == QUAD && type != CLQ_FLOAT_F32) {
         const vhalf low = keep_halves(inside[0], inside[1], load_halves(src));
         const vhalf high = keep_halves(inside[2], inside[3], load_halves(src + 4 * WIDTH));
-        store_halves(dst, low);
-        store_halves(dst + 4 * WIDTH, high);
+        put_halves(streams, dst, low);
+        put_halves(streams, dst + 4 * WIDTH, high);
         return;
     }
     for (int v = 0; v < 4; ++v) {
         const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v), at = v * WIDTH * float_bytes(type);
         if (n == QUAD)
-            store32(dst + at, select_s32(inside[v], load32(src + at), zero));
+            put32(streams, dst + at, select_s32(inside[v], load32(src + at), zero));
         else if (type == CLQ_FLOAT_F32)
             store32_part(dst + at, select_s32(inside[v], load32_part(src + at, lanes), zero), lanes);
         else
@@ -120,9 +126,10 @@ INLINE void put_bits(const vmask *inside, const vfloat *x, uint8_t *mask, int64_
     }
 }
 
-/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. Vector v has the faker p[v * step]. */
-INLINE void fake_quad(struct fake k, const char *src, const char *values, char *dst, uint8_t *mask, int64_t n, const struct faker *p, int step,
-                      int64_t *counts)
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling: a quad that is streamed is whole. Vector v has the faker
+   p[v * step]. */
+INLINE void fake_quad(struct fake k, const char *src, const char *values, bool streams, char *dst, uint8_t *mask, int64_t n,
+                      const struct faker *p, int step, int64_t *counts)
 {
     vmask inside[4];
     vfloat x[4], y[4];
@@ -137,23 +144,26 @@ INLINE void fake_quad(struct fake k, const char *src, const char *values, char *
         y[v] = mul_f32(to_f32(clamped), faker->quantizer.s);
     }
     if (k.work == BACKWARD)
-        keep_quad(k.type, src, dst, n, inside);
+        keep_quad(k.type, src, streams, dst, n, inside);
     else if (n == QUAD)
-        store_quad(k.type, dst, y);
+        put_quad(k.type, streams, dst, y);
     else
         store_quad_part(k.type, dst, y, n);
     if (k.work == FORWARD_BITS) put_bits(inside, x, mask, n, counts);
 }
 
 /* The quad from column i on, a multiple of 8, in all rows; `n` of its columns are there. */
-INLINE void fake_column_quad(struct fake k, const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int step, int64_t *counts)
+INLINE void fake_column_quad(struct fake k, bool streams, const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int step,
+                             int64_t *counts)
 {
     const char *src = lines->src + i * float_bytes(k.type), *x = k.work == BACKWARD ? lines->x + i * float_bytes(k.type) : NULL;
     char *dst = lines->dst + i * float_bytes(k.type);
     uint8_t *mask = k.work == FORWARD_BITS && lines->mask ? lines->mask + i / 8 : NULL;
 #pragma GCC unroll 1
     for (int64_t row = lines->rows; row > 0; --row) {
-        fake_quad(k, src, x, dst, mask, n, p, step, counts);
+        if (streams) ask_for(src + lines->src_ahead, QUAD * float_bytes(k.type));
+        if (streams && k.work == BACKWARD) ask_for(x + lines->x_ahead, QUAD * float_bytes(k.type));
+        fake_quad(k, src, x, streams, dst, mask, n, p, step, counts);
         src += lines->src_pitch;
         dst += lines->dst_pitch;
         if (k.work == BACKWARD) x += lines->x_pitch;
@@ -164,28 +174,56 @@ INLINE void fake_column_quad(struct fake k, const struct lines *lines, int64_t i
 /* The columns that do not fill a quad; see vector_quantize.h. */
 typedef void (*fake_end)(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts);
 
-/* `shared` is that of a run. */
-INLINE void fake_strip(struct fake k, int way, const struct lines *lines, const struct faker *shared, const struct table *table,
-                       const struct target *target, fake_end end, int64_t *counts)
+INLINE void get_fakers(struct faker p[4], struct fake k, int way, const struct table *table, struct position *at, int64_t col,
+                       const struct target *target)
 {
-    struct position at = {0};
+    if (way == COLUMNS) wrap_columns(table, at, col);
+    for (int v = 0; v < 4; ++v)
+        p[v] = make_faker(get_quantizer(quotient_of(k), way, table, at, v, col + v * WIDTH, target), target);
+    if (way == PERMUTED) move_to_next_quad(table, at);
+}
+
+/* The quads of the columns from i on; returns where they end. `shared` is that of a run. */
+INLINE int64_t fake_quads(struct fake k, int way, bool streams, const struct lines *lines, int64_t i, const struct faker *shared,
+                          const struct table *table, struct position *at, const struct target *target, int64_t *counts)
+{
     struct faker p[4];
-    for (int64_t i = 0; i < lines->cols; i += QUAD) {
-        const int64_t n = clq_min_i64(QUAD, lines->cols - i);
-        for (int v = 0; way != RUNS && v < 4; ++v)
-            p[v] = make_faker(get_quantizer(quotient_of(k), way, table, &at, v, i + v * WIDTH, target), target);
-        if (way == PERMUTED) move_to_next_quad(table, &at);
-        if (n == QUAD) {
-            fake_column_quad(k, lines, i, QUAD, way == RUNS ? shared : p, way != RUNS, counts);
-        } else if (MASKED_ENDS && way == RUNS) {
-            fake_column_quad(k, lines, i, n, shared, 0, counts);
-        } else {
-            const struct lines copy = *lines;
-            const struct faker p_copy[4] = {way == RUNS ? *shared : p[0], way == RUNS ? *shared : p[1], way == RUNS ? *shared : p[2],
-                                            way == RUNS ? *shared : p[3]};
-            end(&copy, i, n, p_copy, counts);
-        }
+    for (; i + QUAD <= lines->cols; i += QUAD) {
+        if (way != RUNS) get_fakers(p, k, way, table, at, i, target);
+        fake_column_quad(k, streams, lines, i, QUAD, way == RUNS ? shared : p, way != RUNS, counts);
     }
+    return i;
+}
+
+/* Columns [i, i + n), less than a quad. */
+INLINE void fake_part(struct fake k, int way, const struct lines *lines, int64_t i, int64_t n, const struct faker *shared, const struct table *table,
+                      struct position *at, const struct target *target, fake_end end, int64_t *counts)
+{
+    const struct lines copy = *lines;
+    struct faker p[4];
+    for (int v = 0; way == RUNS && v < 4; ++v)
+        p[v] = *shared;
+    if (way != RUNS) get_fakers(p, k, way, table, at, i, target);
+    end(&copy, i, n, p, counts);
+}
+
+/* `shared` is that of a run; `first_param` where the row's parameters begin in the table. */
+INLINE void fake_strip(struct fake k, int way, const struct lines *lines, const struct faker *shared, const struct table *table,
+                       int64_t first_param, const struct target *target, fake_end end, int64_t *counts)
+{
+    const int64_t unit = way != RUNS && way != COLUMNS ? QUAD : k.work == FORWARD_BITS && lines->mask ? 8 : 1;
+    int64_t i = lines->streams ? find_head(lines->dst, float_bytes(k.type), lines->cols, unit) : -1;
+    struct position at = {0, first_param};
+    if (i > 0) fake_part(k, way, lines, 0, i, shared, table, &at, target, end, counts);
+    if (i >= 0)
+        i = fake_quads(k, way, true, lines, i, shared, table, &at, target, counts);
+    else
+        i = fake_quads(k, way, false, lines, 0, shared, table, &at, target, counts);
+    if (i == lines->cols) return;
+    if (MASKED_ENDS && way == RUNS)
+        fake_column_quad(k, false, lines, i, lines->cols - i, shared, 0, counts);
+    else
+        fake_part(k, way, lines, i, lines->cols - i, shared, table, &at, target, end, counts);
 }
 
 /* The first elements of a run that begins at bit `bit` of a byte of the mask, whose lower bits are there: no more than end the byte. */
@@ -207,7 +245,8 @@ INLINE void fake_runs(struct fake k, const struct task *task, const struct table
         const struct lines line = get_lines(span, row, bytes);
         int64_t p = row * span->param_pitch;
         for (int64_t i = 0, col = 0, last; col < span->cols; ++i, ++p) {
-            const struct faker shared = make_faker(share_quantizer(quotient_of(k), task, p, table, i, target), target);
+            const int64_t entry = table ? row * table->row_params + i : 0;
+            const struct faker shared = make_faker(share_quantizer(quotient_of(k), task, p, table, entry, target), target);
             struct lines run;
             last = clq_min_i64(span->cols, col + span->group);
             if (k.work == FORWARD_BITS && line.mask && col % 8 != 0) {
@@ -216,7 +255,7 @@ INLINE void fake_runs(struct fake k, const struct task *task, const struct table
                 col += n;
             }
             run = get_run(&line, col, last - col, bytes);
-            fake_strip(k, RUNS, &run, &shared, NULL, target, end, counts);
+            fake_strip(k, RUNS, &run, &shared, NULL, 0, target, end, counts);
             col = last;
         }
     }
@@ -225,9 +264,11 @@ INLINE void fake_runs(struct fake k, const struct task *task, const struct table
 INLINE void fake_rows(struct fake k, int way, const struct task *task, const struct table *table, const struct target *target, fake_end end,
                       int64_t *counts)
 {
-    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
-        const struct lines lines = get_lines(&task->span, row, float_bytes(k.type));
-        fake_strip(k, way, &lines, NULL, table, target, end, counts);
+    struct lines lines;
+    for (int64_t row = 0; row < task->span.rows; row += lines.rows) {
+        lines = get_lines(&task->span, row, float_bytes(k.type));
+        if (table->row_params) lines.rows = 1;
+        fake_strip(k, way, &lines, NULL, table, row * table->row_params, target, end, counts);
     }
 }
 
@@ -254,7 +295,7 @@ INLINE void fake_forward(int type, const struct task *task, const struct table *
 }
 
 #define FAKE_END(name, type, work) \
-    static __attribute__((noinline)) void name##_end_##type(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts) { fake_column_quad((struct fake){CLQ_FLOAT_##type, work}, lines, i, n, p, 1, counts); }
+    static __attribute__((noinline)) void name##_end_##type(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts) { fake_column_quad((struct fake){CLQ_FLOAT_##type, work}, false, lines, i, n, p, 1, counts); }
 #define FAKE_QUANTIZE(type) \
     FAKE_END(fake, type, FORWARD_BITS) \
     static void fake_part_##type(const struct task *task, const struct table *table) { fake_forward(CLQ_FLOAT_##type, task, table, fake_end_##type); } \
@@ -274,29 +315,39 @@ FAKE_BACKWARD(F32) FAKE_BACKWARD(F16) FAKE_BACKWARD(BF16)
 
 /* ------------------------------------------------------------------------------------------------ by the mask */
 
-INLINE void mask_line(int type, const char *src, const uint8_t *mask, char *dst, int64_t n)
+INLINE void mask_quad(int type, bool streams, const char *src, const uint8_t *mask, char *dst)
 {
-    const int64_t bytes = float_bytes(type);
     uint64_t bits = 0;
-    int64_t i = 0;
-    for (; i + QUAD <= n; i += QUAD) {
-        const char *from = src + i * bytes;
-        char *to = dst + i * bytes;
-        memcpy(&bits, mask + i / 8, QUAD / 8);
-        for (int v = 0; type == CLQ_FLOAT_F32 && v < 4; ++v)
-            store32(to + 4 * v * WIDTH, select_s32(bits_lanes((uint32_t)(bits >> v * WIDTH)), load32(from + 4 * v * WIDTH), splat_s32(0)));
-        for (int v = 0; type != CLQ_FLOAT_F32 && v < 2; ++v)
-            store_halves(to + 4 * v * WIDTH, keep_half_bits((uint32_t)(bits >> 2 * v * WIDTH), load_halves(from + 4 * v * WIDTH)));
-    }
-    if (i < n) {
-        vmask inside[4];
-        bits = 0;
-        for (int64_t k = 0; k < n - i; k += 8)
-            bits |= (uint64_t)mask[(i + k) / 8] << k;
-        for (int v = 0; v < 4; ++v)
-            inside[v] = bits_lanes((uint32_t)(bits >> v * WIDTH));
-        keep_quad(type, src + i * bytes, dst + i * bytes, n - i, inside);
-    }
+    memcpy(&bits, mask, QUAD / 8);
+    if (streams) ask_for(src + AHEAD_BYTES, QUAD * float_bytes(type));
+    for (int v = 0; type == CLQ_FLOAT_F32 && v < 4; ++v)
+        put32(streams, dst + 4 * v * WIDTH, select_s32(bits_lanes((uint32_t)(bits >> v * WIDTH)), load32(src + 4 * v * WIDTH), splat_s32(0)));
+    for (int v = 0; type != CLQ_FLOAT_F32 && v < 2; ++v)
+        put_halves(streams, dst + 4 * v * WIDTH, keep_half_bits((uint32_t)(bits >> 2 * v * WIDTH), load_halves(src + 4 * v * WIDTH)));
+}
+
+/* Less than a quad. */
+INLINE void mask_part(int type, const char *src, const uint8_t *mask, char *dst, int64_t n)
+{
+    uint64_t bits = 0;
+    vmask inside[4];
+    for (int64_t k = 0; k < n; k += 8)
+        bits |= (uint64_t)mask[k / 8] << k;
+    for (int v = 0; v < 4; ++v)
+        inside[v] = bits_lanes((uint32_t)(bits >> v * WIDTH));
+    keep_quad(type, src, false, dst, n, inside);
+}
+
+INLINE void mask_line(int type, bool streams, const char *src, const uint8_t *mask, char *dst, int64_t n)
+{
+    const int64_t bytes = float_bytes(type), head = streams ? find_head(dst, bytes, n, 8) : 0;
+    int64_t i = clq_max_i64(0, head);
+    if (i > 0) mask_part(type, src, mask, dst, i);
+    for (; streams && head >= 0 && i + QUAD <= n; i += QUAD)
+        mask_quad(type, true, src + i * bytes, mask + i / 8, dst + i * bytes);
+    for (; i + QUAD <= n; i += QUAD)
+        mask_quad(type, false, src + i * bytes, mask + i / 8, dst + i * bytes);
+    if (i < n) mask_part(type, src + i * bytes, mask + i / 8, dst + i * bytes, n - i);
 }
 
 INLINE void mask_backward(int type, const struct clq_span *whole)
@@ -308,8 +359,9 @@ INLINE void mask_backward(int type, const struct clq_span *whole)
     }
     for (int64_t row = 0; row < span.rows; ++row) {
         const struct lines line = get_lines(&span, row, float_bytes(type));
-        mask_line(type, line.src, line.mask, line.dst, span.cols);
+        mask_line(type, span.streams, line.src, line.mask, line.dst, span.cols);
     }
+    if (span.streams) end_streams();
 }
 
 static void mask_backward_2(const struct clq_span *span)

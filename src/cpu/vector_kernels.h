@@ -13,11 +13,13 @@
  * vdouble                  WIDTH / 2 lanes of f64
  *
  * load32/16/8, load_halves, store32/16, store_halves, store_bytes     at any address
+ * stream32, stream16, stream_halves, stream_bytes                     to an address aligned to the vector, past the caches if there is a way;
+ *                          end_streams() puts such stores in order with those that follow
  * ..._part(p, n)           the first n lanes alone, 0 <= n <= all of them; others are loaded as 0
  * min_f32(a, b), max_f32   NaN if b is NaN; a is a number
  * round_s32                nearest, ties to even, of a number below 2^31; NaN and numbers below -2^20 may give any integer below -2^20
  * round_full_s32           the same saturated to s32, NaN gives -2^31
- * fma_f32(a, b, c)         a * b + c rounded once; fnma_f32 c - a * b
+ * fma_f32(a, b, c)         a * b + c rounded once; fnma_f32 c - a * b; fma_where(m, a, b, c) fma_f32 where m is true, else c for a finite a
  * less_f32                 false for NaN
  * permute4(p, i)           lanes of the four words at p; lane_index(k) is what names word k in i
  * count_equal_16, _32      lanes that are equal are counted up
@@ -36,6 +38,9 @@
 #include <string.h>
 
 #define QUAD (4 * WIDTH) /* kernels take four vectors at a time: one of bytes */
+
+/* How far ahead of its use memory is asked for where it streams: more than what is under way, and past the page's end, where hardware stops. */
+#define AHEAD_BYTES 8192
 
 INLINE int64_t float_bytes(int type)
 {
@@ -94,13 +99,56 @@ INLINE vfloat load_float_part(int type, const char *p, int64_t n)
     }
 }
 
-INLINE void store_float(int type, char *p, vfloat x)
+INLINE void ask_for(const char *p, int64_t bytes)
+{
+    for (int64_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch(p + i);
+}
+
+INLINE void put32(bool streams, char *p, vint v)
+{
+    if (streams)
+        stream32(p, v);
+    else
+        store32(p, v);
+}
+
+INLINE void put16(bool streams, char *p, vraw16 v)
+{
+    if (streams)
+        stream16(p, v);
+    else
+        store16(p, v);
+}
+
+INLINE void put_halves(bool streams, char *p, vhalf v)
+{
+    if (streams)
+        stream_halves(p, v);
+    else
+        store_halves(p, v);
+}
+
+INLINE void put_bytes(bool streams, char *p, vbyte v)
+{
+    if (streams)
+        stream_bytes(p, v);
+    else
+        store_bytes(p, v);
+}
+
+INLINE void put_float(int type, bool streams, char *p, vfloat x)
 {
     switch (type) {
-    case CLQ_FLOAT_F32: store32(p, as_s32(x)); break;
-    case CLQ_FLOAT_F16: store16(p, narrow_f16(x)); break;
-    default: store16(p, narrow_bf16(x));
+    case CLQ_FLOAT_F32: put32(streams, p, as_s32(x)); break;
+    case CLQ_FLOAT_F16: put16(streams, p, narrow_f16(x)); break;
+    default: put16(streams, p, narrow_bf16(x));
     }
+}
+
+INLINE void store_float(int type, char *p, vfloat x)
+{
+    put_float(type, false, p, x);
 }
 
 INLINE void store_float_part(int type, char *p, vfloat x, int64_t n)
@@ -141,15 +189,15 @@ INLINE int64_t part_of_quad(int64_t n, int v)
 }
 
 /* A quad of floats that are not NaN. */
-INLINE void store_quad(int type, char *p, const vfloat *y)
+INLINE void put_quad(int type, bool streams, char *p, const vfloat *y)
 {
     if (type == CLQ_FLOAT_BF16) {
-        store_halves(p, upper_halves(round_bf16(y[0]), round_bf16(y[1])));
-        store_halves(p + 4 * WIDTH, upper_halves(round_bf16(y[2]), round_bf16(y[3])));
+        put_halves(streams, p, upper_halves(round_bf16(y[0]), round_bf16(y[1])));
+        put_halves(streams, p + 4 * WIDTH, upper_halves(round_bf16(y[2]), round_bf16(y[3])));
         return;
     }
     for (int v = 0; v < 4; ++v)
-        store_float(type, p + v * WIDTH * float_bytes(type), y[v]);
+        put_float(type, streams, p + v * WIDTH * float_bytes(type), y[v]);
 }
 
 /* The first n of its elements. */

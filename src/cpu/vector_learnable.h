@@ -24,15 +24,19 @@ struct vectors {
 };
 
 /* `count` vectors with the same parameters, known when compiling, step by step side by side, as the steps take long. The first `lanes` of each;
-   `whole`: that is WIDTH, known when compiling. A NaN x adds nothing. */
-INLINE void learn_vectors(int type, int count, const struct vectors *at, int64_t lanes, bool whole, const struct faker *p, bool with_outside,
-                          struct slope_sums *sums)
+   `whole`: that is WIDTH, known when compiling, and `streams` too. A NaN x adds nothing. */
+INLINE void learn_vectors(int type, int count, bool streams, const struct vectors *at, int64_t lanes, bool whole, const struct faker *p,
+                          bool with_outside, struct slope_sums *sums)
 {
     const struct fake k = {type, BACKWARD};
     const vfloat zero = splat_f32(0.0f);
     vfloat dy[4], d[4], slope[4];
     vint q[4], clamped[4];
     vmask inside[4], nan[4];
+    for (int v = 0; streams && v < count; ++v) {
+        ask_for(at->src + AHEAD_BYTES + v * at->src_step, WIDTH * float_bytes(type));
+        ask_for(at->x + AHEAD_BYTES + v * at->x_step, WIDTH * float_bytes(type));
+    }
     for (int v = 0; v < count; ++v) {
         const char *src = at->src + v * at->src_step, *values = at->x + v * at->x_step;
         const vfloat x = whole ? load_float(type, values) : load_float_part(type, values, lanes);
@@ -56,11 +60,11 @@ INLINE void learn_vectors(int type, int count, const struct vectors *at, int64_t
         const vint zeros = splat_s32(0);
         const vint kept = select_s32(inside[v], type == CLQ_FLOAT_F32 ? as_s32(dy[v]) : widen_u16(whole ? load16(src) : load16_part(src, lanes)), zeros);
         if (type == CLQ_FLOAT_F32 && whole)
-            store32(dst, kept);
+            put32(streams, dst, kept);
         else if (type == CLQ_FLOAT_F32)
             store32_part(dst, kept, lanes);
         else if (whole)
-            store16(dst, narrow_u16(kept));
+            put16(streams, dst, narrow_u16(kept));
         else
             store16_part(dst, narrow_u16(kept), lanes);
     }
@@ -81,16 +85,20 @@ INLINE void learn_vectors(int type, int count, const struct vectors *at, int64_t
 INLINE void learn_run(int type, const struct lines *run, const struct faker *p, bool with_outside, struct slope_sums *sums)
 {
     const int64_t bytes = float_bytes(type), step = WIDTH * bytes;
+    const bool streams = run->streams && find_head(run->dst, bytes, run->cols, QUAD) == 0; /* the first sums begin where the run does */
     int64_t i = 0;
+    for (; streams && i + QUAD <= run->cols; i += QUAD)
+        learn_vectors(type, 4, true, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, step, step, step}, WIDTH, true,
+                      p, with_outside, sums);
     for (; i + QUAD <= run->cols; i += QUAD)
-        learn_vectors(type, 4, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, step, step, step}, WIDTH, true, p,
-                      with_outside, sums);
+        learn_vectors(type, 4, false, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, step, step, step}, WIDTH, true,
+                      p, with_outside, sums);
     for (; i + WIDTH <= run->cols; i += WIDTH)
-        learn_vectors(type, 1, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, 0, 0, 0}, WIDTH, true, p,
+        learn_vectors(type, 1, false, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, 0, 0, 0}, WIDTH, true, p,
                       with_outside, sums);
     if (i < run->cols)
-        learn_vectors(type, 1, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, 0, 0, 0}, run->cols - i, false, p,
-                      with_outside, sums);
+        learn_vectors(type, 1, false, &(struct vectors){run->src + i * bytes, run->x + i * bytes, run->dst + i * bytes, 0, 0, 0}, run->cols - i, false,
+                      p, with_outside, sums);
 }
 
 INLINE void learn_runs(int type, const struct task *task, const struct target *target, bool with_outside)
@@ -125,11 +133,11 @@ INLINE void learn_column_vector(int type, const struct lines *lines, int64_t i, 
         if (with_outside) sums.outside[half] = load_f64(outside + half * (WIDTH / 2));
     }
     if (whole && lines->rows == STRIP_ROWS) {
-        learn_vectors(type, STRIP_ROWS, &at, WIDTH, true, p, with_outside, &sums);
+        learn_vectors(type, STRIP_ROWS, false, &at, WIDTH, true, p, with_outside, &sums);
     } else {
 #pragma GCC unroll 1
         for (int64_t row = 0; row < lines->rows; ++row) {
-            learn_vectors(type, 1, &at, lanes, whole, p, with_outside, &sums);
+            learn_vectors(type, 1, false, &at, lanes, whole, p, with_outside, &sums);
             at.src += at.src_step;
             at.x += at.x_step;
             at.dst += at.dst_step;
@@ -157,10 +165,12 @@ INLINE void learn_last_columns(int type, const struct lines *lines, int64_t i, i
 INLINE void learn_table(int type, const struct clq_span *span, const struct table *table, const struct target *target, bool with_outside)
 {
     const struct quantization k = quotient_of((struct fake){type, BACKWARD});
+    const struct position start = {0};
     for (int64_t row = 0; row < span->rows; row += STRIP_ROWS) {
-        const struct lines lines = get_lines(span, row, float_bytes(type));
+        struct lines lines = get_lines(span, row, float_bytes(type));
+        lines.rows = clq_min_i64(STRIP_ROWS, span->rows - row);
         for (int64_t i = 0; i < span->cols; i += WIDTH) {
-            const struct faker p = make_faker(get_quantizer(k, COLUMNS, table, NULL, 0, i, target), target);
+            const struct faker p = make_faker(get_quantizer(k, COLUMNS, table, &start, 0, i, target), target);
             double *slopes = span->slopes + i, *outside = with_outside ? span->outside + i : NULL;
             if (i + WIDTH <= span->cols)
                 learn_column_vector(type, &lines, i, WIDTH, true, &p, slopes, outside, with_outside);
@@ -205,6 +215,7 @@ INLINE void learnable_backward(int type, const struct clq_span *span)
         learn_runs(type, &task, &target, true);
     else
         learn_runs(type, &task, &target, false);
+    if (span->streams) end_streams();
 }
 
 #define LEARNABLE_BACKWARD(type) \

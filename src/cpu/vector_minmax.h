@@ -80,7 +80,7 @@ static __attribute__((noinline)) void find_columns_careful(int from, const char 
 /* ------------------------------------------------------------------------------------------------ runs */
 
 /* Of at least WIDTH elements. The last vector may overlap the one before it. */
-INLINE struct extremes find_block(int from, const char *src, int64_t n, int64_t *counts)
+INLINE struct extremes find_block(int from, bool streams, const char *src, int64_t n, int64_t *counts)
 {
     const int64_t bytes = float_bytes(from);
     struct extremes e[4];
@@ -90,12 +90,14 @@ INLINE struct extremes find_block(int from, const char *src, int64_t n, int64_t 
         e[v] = no_extremes();
         seen[v] = splat_f32(0.0f);
     }
-    for (; i + QUAD <= n; i += QUAD)
+    for (; i + QUAD <= n; i += QUAD) {
+        if (streams) ask_for(src + AHEAD_BYTES + i * bytes, QUAD * bytes);
         for (int v = 0; v < 4; ++v) {
             x = load_float(from, src + (i + v * WIDTH) * bytes);
             seen[v] = note_nonfinite(x, seen[v]);
             e[v] = add_vector(e[v], x);
         }
+    }
     for (; i < n; i += WIDTH) {
         x = load_float(from, src + clq_min_i64(i, n - WIDTH) * bytes);
         seen[0] = note_nonfinite(x, seen[0]);
@@ -107,7 +109,7 @@ INLINE struct extremes find_block(int from, const char *src, int64_t n, int64_t 
 }
 
 /* Of any length. */
-INLINE void find_blocks(int from, const char *src, int64_t n, int64_t *counts, struct extremes *e)
+INLINE void find_blocks(int from, bool streams, const char *src, int64_t n, int64_t *counts, struct extremes *e)
 {
     if (n < WIDTH) {
         find_careful(from, src, n, counts, e);
@@ -117,24 +119,27 @@ INLINE void find_blocks(int from, const char *src, int64_t n, int64_t *counts, s
     for (int64_t i = 0, length; i < n; i += length) {
         /* What is left behind a block is not less than a vector. */
         length = n - i < MINMAX_BLOCK + WIDTH ? n - i : MINMAX_BLOCK;
-        *e = join_extremes(*e, find_block(from, src + i * float_bytes(from), length, counts));
+        if (streams)
+            *e = join_extremes(*e, find_block(from, true, src + i * float_bytes(from), length, counts));
+        else
+            *e = join_extremes(*e, find_block(from, false, src + i * float_bytes(from), length, counts));
     }
 }
 
 #define FIND_RUN(from) \
-    static __attribute__((noinline)) void find_run_##from(const char *src, int64_t n, int64_t *counts, struct extremes *e) { find_blocks(CLQ_FLOAT_##from, src, n, counts, e); }
+    static __attribute__((noinline)) void find_run_##from(bool streams, const char *src, int64_t n, int64_t *counts, struct extremes *e) { find_blocks(CLQ_FLOAT_##from, streams, src, n, counts, e); }
 
 FIND_RUN(F32)
 FIND_RUN(F16)
 FIND_RUN(BF16)
 
-INLINE struct extremes find_run(int from, const char *src, int64_t n, int64_t *counts)
+INLINE struct extremes find_run(int from, const struct clq_span *span, const char *src, int64_t n)
 {
     struct extremes e;
     switch (from) {
-    case CLQ_FLOAT_F32: find_run_F32(src, n, counts, &e); break;
-    case CLQ_FLOAT_F16: find_run_F16(src, n, counts, &e); break;
-    default: find_run_BF16(src, n, counts, &e);
+    case CLQ_FLOAT_F32: find_run_F32(span->streams, src, n, span->counts, &e); break;
+    case CLQ_FLOAT_F16: find_run_F16(span->streams, src, n, span->counts, &e); break;
+    default: find_run_BF16(span->streams, src, n, span->counts, &e);
     }
     return e;
 }
@@ -222,7 +227,7 @@ INLINE void find_runs(int from, const struct clq_span *span, const char *src, in
         }
     }
     for (; run < runs; ++run)
-        put_extremes(span, p + run * step, find_run(from, src + run * pitch_bytes, n, span->counts));
+        put_extremes(span, p + run * step, find_run(from, span, src + run * pitch_bytes, n));
 }
 
 /* ------------------------------------------------------------------------------------------------ columns */
@@ -310,7 +315,7 @@ INLINE void find_groups(int from, const struct clq_span *span)
         const int64_t p = row * span->param_pitch;
         find_runs(from, span, src, groups, single ? span->src_pitch : span->group, span->group, p, single ? span->param_pitch : 1);
         if (rest)
-            put_extremes(span, p + groups, find_run(from, move(src, groups * span->group, float_bytes(from)), rest, span->counts));
+            put_extremes(span, p + groups, find_run(from, span, move(src, groups * span->group, float_bytes(from)), rest));
     }
 }
 
@@ -323,7 +328,7 @@ INLINE void minmax(int from, const struct clq_span *whole)
     if (span.group == span.cols && span.param_pitch == 0) {
         struct extremes e = no_extremes();
         for (int64_t row = 0; row < span.rows; ++row)
-            e = join_extremes(e, find_run(from, move(span.src, row * span.src_pitch, float_bytes(from)), span.cols, span.counts));
+            e = join_extremes(e, find_run(from, &span, move(span.src, row * span.src_pitch, float_bytes(from)), span.cols));
         put_extremes(&span, 0, e);
     } else if (span.group == 1) {
         find_own_columns(from, &span);

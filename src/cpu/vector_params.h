@@ -3,7 +3,7 @@
  * Part of vector_kernels.h: how the parameters of a span reach the lanes. A kernel works on rows in one of four ways:
  *
  * RUNS      the elements of a run of any length have the same parameters: they are splat once
- * COLUMNS   each element of a row has its own, taken from a table as the elements are
+ * COLUMNS   each element of a row has its own, taken from a table as the elements are, and from its beginning again after `period` of them
  * SPLATS    those of a vector have the same: groups of one or two vectors
  * PERMUTED  those of a vector belong to at most four groups: they are taken from a table and permuted
  *
@@ -16,11 +16,15 @@ enum { RUNS, COLUMNS, SPLATS, PERMUTED };
 #define TABLE_END  QUAD /* entries behind the last that may be read: parameters that do no harm */
 #define STRIP_ROWS 4
 
+/* Rows that begin anywhere are streamed from this length on. */
+#define STREAM_COLS (8 * QUAD)
+
 /* From so many elements in a group on, those of a vector belong to at most four: (group - 1 + WIDTH - 1) / group <= 3. */
 #define PERMUTED_GROUP ((WIDTH + 1) / 3)
 
 /* Where a row is among groups: how far into the cycle of vectors after which an element is first in its group again, and the group that was
-   first when this cycle began. A cycle has as many vectors as a group has elements, and WIDTH groups. */
+   first when this cycle began. A cycle has as many vectors as a group has elements, and WIDTH groups. Splats: the row's first group. Columns: what is
+   added to a column. */
 struct position {
     int64_t vector, group;
 };
@@ -35,6 +39,8 @@ struct table {
     int32_t first_groups[QUAD + 3];                  /* that of the first lane, counted from where the cycle began */
     struct position next_quad;                       /* 4 vectors as cycles and a rest */
     int64_t group;
+    int64_t period; /* a quad or more */
+    int64_t row_params; /* each row has so many of its own, one row's behind the other's; 0: all rows have the same */
     int way;
     int vectors_shift; /* splats: log2 of the vectors in a group */
 };
@@ -55,6 +61,12 @@ INLINE void move_to_next_quad(const struct table *table, struct position *at)
     const bool wrap = vector >= table->group;
     at->vector = wrap ? vector - table->group : vector;
     at->group += table->next_quad.group + (wrap ? WIDTH : 0);
+}
+
+/* To the quad of columns from `col` on, in ascending order. */
+INLINE void wrap_columns(const struct table *table, struct position *at, int64_t col)
+{
+    if (col + at->group >= table->period) at->group -= table->period;
 }
 
 INLINE const char *move(const void *p, int64_t elements, int64_t bytes)
@@ -139,6 +151,8 @@ static void fill_cycle(struct table *table, int64_t vectors)
 static void start_table(struct table *table, int64_t group, int64_t cols)
 {
     table->group = group;
+    table->period = INT64_MAX;
+    table->row_params = 0;
     table->vectors_shift = group == 2 * WIDTH;
     if (group >= QUAD) {
         table->way = RUNS;
@@ -170,19 +184,27 @@ static void move_span(struct clq_span *part, const struct clq_span *span, int64_
 }
 
 /* Rows of less than half a table that lie one behind the other and share parameters, one for each column: several make a long row, whose
-   table holds the parameters several times. */
+   table holds the parameters several times. Where they stream all of them make one row. */
 static void run_short_rows(const struct task *task, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
 {
     const int64_t cols = task->span.cols, rows = task->span.rows;
-    const int64_t copies = clq_max_i64(1, clq_min_i64(rows / STRIP_ROWS, TABLE / cols)), rest = rows % copies;
+    const int64_t most = TABLE / cols;
+    const int64_t copies = task->span.streams ? most : clq_max_i64(1, clq_min_i64(rows / STRIP_ROWS, most)), rest = rows % copies;
     struct task part = *task;
     struct table table;
     start_table(&table, 1, cols);
     fill_table(&table, task, 0, cols);
-    repeat(table.s, cols, copies * cols);
-    repeat(table.r, cols, copies * cols);
-    repeat(table.z, cols, copies * cols);
-    if (task->span.source_zero_point) repeat(table.source_z, cols, copies * cols);
+    repeat(table.s, cols, copies * cols + TABLE_END);
+    repeat(table.r, cols, copies * cols + TABLE_END);
+    repeat(table.z, cols, copies * cols + TABLE_END);
+    if (task->span.source_zero_point) repeat(table.source_z, cols, copies * cols + TABLE_END);
+    if (task->span.streams) {
+        table.period = copies * cols;
+        part.span.rows = 1;
+        part.span.cols = rows * cols;
+        kernel(&part, &table);
+        return;
+    }
     end_table(&table, copies * cols, task);
     part.span.rows = rows / copies;
     part.span.cols = part.span.src_pitch = part.span.dst_pitch = part.span.x_pitch = copies * cols;
@@ -195,7 +217,7 @@ static void run_short_rows(const struct task *task, span_kernel kernel, int64_t 
     kernel(&part, &table);
 }
 
-/* All columns of a table, one table after the other; all rows at once if they share the parameters. */
+/* All columns of a table, one table after the other; all rows at once if they share the parameters, several if their parameters make a table. */
 static void run_tables(const struct task *task, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
 {
     const struct clq_span *span = &task->span;
@@ -204,21 +226,24 @@ static void run_tables(const struct task *task, span_kernel kernel, int64_t src_
     const int64_t room = TABLE / own / 8 * 8; /* whole bytes of a mask */
     const int64_t params = clq_ceil_div(span->cols, span->group), tables = clq_ceil_div(params, room);
     const int64_t step = clq_min_i64(room, (clq_ceil_div(params, tables) + QUAD - 1) / QUAD * QUAD);
+    const bool joined = span->param_pitch == params && params <= TABLE / 2 && !spread;
     struct task part = *task;
     struct table table;
     start_table(&table, span->group, span->cols);
-    if (span->param_pitch != 0) part.span.rows = 1;
-    for (int64_t row = 0; row < span->rows; row += part.span.rows)
+    if (joined) table.row_params = params;
+    for (int64_t row = 0; row < span->rows; row += part.span.rows) {
+        if (span->param_pitch != 0) part.span.rows = joined ? clq_min_i64(TABLE / params, span->rows - row) : 1;
         for (int64_t p = 0; p < params; p += step) {
             const int64_t col = p * span->group, first = row * span->param_pitch + p;
             part.span.cols = clq_min_i64(step * span->group, span->cols - col);
             if (spread)
                 spread_table(&table, task, first, part.span.cols);
             else
-                fill_table(&table, task, first, clq_min_i64(step, params - p));
+                fill_table(&table, task, first, joined ? part.span.rows * params : clq_min_i64(step, params - p));
             move_span(&part.span, span, row, col, src_bytes, dst_bytes);
             kernel(&part, &table);
         }
+    }
 }
 
 /* The rows of all operands lie one behind the other. */
@@ -231,35 +256,46 @@ static bool is_dense(const struct clq_span *span)
 /* Makes one row of rows that lie one behind the other, where parameters allow it. */
 static void join_rows(struct clq_span *span)
 {
-    const int64_t groups = clq_ceil_div(span->cols, span->group);
-    const bool one_for_all = groups == 1 && span->param_pitch == 0;
+    int64_t groups;
+    bool one_for_all;
     if (span->group > span->cols) span->group = span->cols;
     if (span->rows == 1 || !is_dense(span)) return;
+    groups = clq_ceil_div(span->cols, span->group);
+    one_for_all = groups == 1 && span->param_pitch == 0;
     if (!one_for_all && (span->cols % span->group != 0 || span->param_pitch != groups)) return;
     span->cols *= span->rows;
     span->rows = 1;
     if (one_for_all) span->group = span->cols;
 }
 
-/* Where a row holds so few groups, filling a table for it costs more than it saves. */
+/* Where a row holds so few groups, filling a table for it alone costs more than it saves. */
 #define FEW_GROUPS 8
+
+INLINE bool has_joined_params(const struct clq_span *span)
+{
+    return span->param_pitch == clq_ceil_div(span->cols, span->group);
+}
 
 static void run_span(const struct clq_span *whole, int32_t bias, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
 {
     struct task task = {*whole, bias};
     struct clq_span *span = &task.span;
+    bool has_short_rows;
     if (span->rows <= 0 || span->cols <= 0) return;
     span->qmin -= bias;
     span->qmax -= bias;
     join_rows(span);
+    has_short_rows = span->rows > 1 && span->param_pitch == 0 && span->group == 1 && is_dense(span) && span->cols <= TABLE / 2;
+    if (span->rows > 1 && span->cols < STREAM_COLS && !has_short_rows) span->streams = false;
     if (span->group == span->cols)
         kernel(&task, NULL);
-    else if (span->rows > 1 && span->param_pitch != 0 && span->cols <= FEW_GROUPS * span->group)
+    else if (span->rows > 1 && span->param_pitch != 0 && span->cols <= FEW_GROUPS * span->group && !has_joined_params(span))
         kernel(&task, NULL);
-    else if (span->rows > 1 && span->param_pitch == 0 && span->group == 1 && is_dense(span) && span->cols <= TABLE / 2)
+    else if (has_short_rows)
         run_short_rows(&task, kernel, src_bytes, dst_bytes);
     else
         run_tables(&task, kernel, src_bytes, dst_bytes);
+    if (span->streams) end_streams();
 }
 
 /* What a kernel works on at a time: a run, or up to STRIP_ROWS rows that share a table. */
@@ -268,12 +304,38 @@ struct strip {
     char *dst;
     int64_t src_pitch, dst_pitch; /* bytes */
     int64_t rows, cols;
+    bool streams;  /* one row: several at once are slower where they come from memory */
+    int64_t ahead; /* bytes, for that */
 };
 
+/* How far ahead memory is asked for where rows of `bytes` follow each other. */
+INLINE int64_t find_ahead(const struct clq_span *span, int64_t pitch, int64_t bytes)
+{
+    const int64_t row_bytes = span->cols * bytes;
+    if (!span->streams || span->rows == 1 || row_bytes >= AHEAD_BYTES) return AHEAD_BYTES;
+    return clq_ceil_div(AHEAD_BYTES / 2, row_bytes) * pitch * bytes;
+}
+
+/* Quads of a row may be streamed if those from some column on are aligned: after how many columns, less than a quad; -1 if that cannot be, or is not
+   worth it, or those columns have to be a multiple of `unit`. */
+INLINE int64_t find_head(const char *dst, int64_t bytes, int64_t cols, int64_t unit)
+{
+    const int64_t before = (int64_t)(-(uintptr_t)dst % (4 * WIDTH)), head = before / bytes;
+    if (before == 0) return 0;
+    return before % bytes == 0 && head % unit == 0 && cols >= STREAM_COLS ? head : -1;
+}
+
 /* Up to STRIP_ROWS rows from `row` on. */
-INLINE struct strip get_strip(const struct task *task, int64_t row, int64_t src_bytes, int64_t dst_bytes)
+INLINE struct strip get_strip(const struct task *task, const struct table *table, int64_t row, int64_t src_bytes, int64_t dst_bytes)
 {
     const struct clq_span *span = &task->span;
-    return (struct strip){move(span->src, row * span->src_pitch, src_bytes), (char *)move(span->dst, row * span->dst_pitch, dst_bytes),
-                          span->src_pitch * src_bytes, span->dst_pitch * dst_bytes, clq_min_i64(STRIP_ROWS, span->rows - row), span->cols};
+    const int64_t rows = span->streams || (table && table->row_params) ? 1 : STRIP_ROWS;
+    return (struct strip){move(span->src, row * span->src_pitch, src_bytes),
+                          (char *)move(span->dst, row * span->dst_pitch, dst_bytes),
+                          span->src_pitch * src_bytes,
+                          span->dst_pitch * dst_bytes,
+                          clq_min_i64(rows, span->rows - row),
+                          span->cols,
+                          span->streams,
+                          find_ahead(span, span->src_pitch, src_bytes)};
 }

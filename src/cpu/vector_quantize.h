@@ -18,7 +18,7 @@
 /* Elements between two looks at whether any of them was not finite; they are still in the first-level cache then. */
 #define COUNT_BLOCK 2048
 
-/* EITHER: fma(e, c, q0), where c is r for division and 0 for the reciprocal form; one kernel then serves both. */
+/* EITHER: fma(e, r, q0) or q0, as a mask tells; one kernel then serves both. */
 enum { DIVISION, RECIPROCAL, EITHER };
 
 #define FROM_INT CLQ_FLOAT_TYPES
@@ -32,8 +32,9 @@ struct quantization {
 };
 
 struct quantizer {
-    vfloat s, r, c, most;
+    vfloat s, r, most;
     vint z, source_z;
+    vmask divides; /* in all lanes or in none: that of the target */
 };
 
 /* What all lines have in common. */
@@ -41,7 +42,7 @@ struct target {
     vint lo32, hi32;
     vhalf lo16, hi16, flip16;
     vbyte lo8, hi8, flip8;
-    vint correction; /* all bits: c = r; none: c = 0 */
+    vmask divides;
 };
 
 /* Lanes seen, and those of them whose integer was within the bounds, which an element that is not finite never is. Counts of lanes hold a
@@ -60,8 +61,8 @@ INLINE int64_t source_bytes(int from)
 
 INLINE struct quantizer make_quantizer(struct quantization k, vfloat s, vfloat r, vint z, vint source_z, const struct target *target)
 {
-    if (k.from >= FROM_INT) return (struct quantizer){r, r, r, r, z, source_z};
-    return (struct quantizer){s, r, as_f32(and_s32(as_s32(r), target->correction)), mul_f32(s, splat_f32(ABOVE_ALL)), z, z};
+    if (k.from >= FROM_INT) return (struct quantizer){r, r, r, z, source_z, target->divides};
+    return (struct quantizer){s, r, mul_f32(s, splat_f32(ABOVE_ALL)), z, z, target->divides};
 }
 
 /* Of all elements of a run: entry `i` of a table, or parameter `p` of the span. */
@@ -81,7 +82,7 @@ INLINE struct quantizer get_quantizer(struct quantization k, int way, const stru
                                       const struct target *target)
 {
     if (way == SPLATS) {
-        const int64_t p = col / WIDTH >> table->vectors_shift;
+        const int64_t p = at->group + (col / WIDTH >> table->vectors_shift);
         return make_quantizer(k, splat_f32(table->s[p]), splat_f32(table->r[p]), splat_s32(table->z[p]), splat_s32(table->source_z[p]), target);
     }
     if (way == PERMUTED) {
@@ -91,6 +92,7 @@ INLINE struct quantizer get_quantizer(struct quantization k, int way, const stru
         const vint z = permute4(table->z + group, pattern), source_z = permute4(table->source_z + group, pattern);
         return make_quantizer(k, as_f32(s), as_f32(r), z, source_z, target);
     }
+    col += at->group;
     return make_quantizer(k, as_f32(load32(table->s + col)), as_f32(load32(table->r + col)), load32(table->z + col),
                           load32(table->source_z + col), target);
 }
@@ -102,13 +104,14 @@ INLINE vfloat get_quotient(struct quantization k, vfloat x, const struct quantiz
         /* There is no room above the range: where q0 has overflowed it is the quotient. */
         vfloat d;
         q0 = mul_f32(x, p->r);
-        d = fma_f32(fnma_f32(q0, p->s, x), p->c, q0);
+        d = fma_where(p->divides, fnma_f32(q0, p->s, x), p->r, q0);
         return select_f32(is_nan_lane(d), q0, d);
     }
     if (k.form == RECIPROCAL || k.from >= FROM_INT) return min_f32(splat_f32(ABOVE_ALL), mul_f32(x, p->r));
     x = min_f32(p->most, x);
     q0 = mul_f32(x, p->r);
-    return fma_f32(fnma_f32(q0, p->s, x), k.form == DIVISION ? p->r : p->c, q0);
+    if (k.form == DIVISION) return fma_f32(fnma_f32(q0, p->s, x), p->r, q0);
+    return fma_where(p->divides, fnma_f32(q0, p->s, x), p->r, q0);
 }
 
 /* `whole`: lanes is WIDTH, known when compiling. */
@@ -124,7 +127,7 @@ INLINE vhalf add_zero_points(const vint *q, const struct quantizer *p, int step)
     return add_saturated_s16(pack_s16(q[0], q[1]), pack_s16(p[0].z, p[step].z));
 }
 
-INLINE void store_quad_8(struct quantization k, const vint *q, const struct quantizer *p, int step, char *dst, int64_t n,
+INLINE void store_quad_8(struct quantization k, const vint *q, const struct quantizer *p, int step, bool streams, char *dst, int64_t n,
                          const struct target *target, struct tally *tally)
 {
     vhalf a = add_zero_points(q, p, step), b = add_zero_points(q + 2, p + 2 * step, step);
@@ -139,13 +142,13 @@ INLINE void store_quad_8(struct quantization k, const vint *q, const struct quan
     if (!k.counts) bytes = clamp_s8(bytes, target->lo8, target->hi8);
     bytes = ordered_bytes(xor_bytes(bytes, target->flip8));
     if (n == QUAD)
-        store_bytes(dst, bytes);
+        put_bytes(streams, dst, bytes);
     else
         store_bytes_part(dst, bytes, n);
 }
 
 /* Two of the four vectors. */
-INLINE void store_pair_16(struct quantization k, const vint *q, const struct quantizer *p, int step, char *dst, int64_t n,
+INLINE void store_pair_16(struct quantization k, const vint *q, const struct quantizer *p, int step, bool streams, char *dst, int64_t n,
                           const struct target *target, struct tally *tally)
 {
     vint wide[2];
@@ -157,22 +160,22 @@ INLINE void store_pair_16(struct quantization k, const vint *q, const struct qua
     halves = clamp_s16(pack_s16(wide[0], wide[1]), target->lo16, target->hi16);
     halves = ordered_halves(xor_halves(halves, target->flip16));
     if (n >= 2 * WIDTH)
-        store_halves(dst, halves);
+        put_halves(streams, dst, halves);
     else if (n > 0)
         store_halves_part(dst, halves, n);
 }
 
-INLINE void store_vector_32(struct quantization k, vfloat d, char *dst, int64_t n, struct tally *tally)
+INLINE void store_vector_32(struct quantization k, vfloat d, bool streams, char *dst, int64_t n, struct tally *tally)
 {
     if (k.counts) tally->inside += count_lanes(less_f32(d, splat_f32(0x1p31f))) - count_lanes(less_f32(d, splat_f32(-0x1p31f)));
     if (n == WIDTH)
-        store32(dst, round_full_s32(d));
+        put32(streams, dst, round_full_s32(d));
     else
         store32_part(dst, round_full_s32(d), n);
 }
 
-/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling. */
-INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int64_t n, const struct quantizer *p, int step,
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling: a quad that is streamed is whole. */
+INLINE void quantize_quad(struct quantization k, const char *src, bool streams, char *dst, int64_t n, const struct quantizer *p, int step,
                           const struct target *target, struct tally *tally)
 {
     vint q[4];
@@ -183,15 +186,15 @@ INLINE void quantize_quad(struct quantization k, const char *src, char *dst, int
         const vfloat d = get_quotient(k, x, &p[v * step]);
         if (k.counts) tally->nonfinite = note_nonfinite(x, tally->nonfinite);
         if (k.bytes == 4)
-            store_vector_32(k, d, dst + 4 * v * WIDTH, lanes, tally);
+            store_vector_32(k, d, streams, dst + 4 * v * WIDTH, lanes, tally);
         else
             q[v] = round_s32(d);
     }
     if (k.bytes == 1) {
-        store_quad_8(k, q, p, step, dst, n, target, tally);
+        store_quad_8(k, q, p, step, streams, dst, n, target, tally);
     } else if (k.bytes == 2) {
-        store_pair_16(k, q, p, step, dst, n, target, tally);
-        store_pair_16(k, q + 2, p + 2 * step, step, dst + 4 * WIDTH, n - 2 * WIDTH, target, tally);
+        store_pair_16(k, q, p, step, streams, dst, n, target, tally);
+        store_pair_16(k, q + 2, p + 2 * step, step, streams, dst + 4 * WIDTH, n - 2 * WIDTH, target, tally);
     }
 }
 
@@ -226,18 +229,19 @@ INLINE struct target make_target(const struct task *task)
 {
     const int32_t lo = task->span.qmin, hi = task->span.qmax, top_8 = task->bias ? 0x80 : 0, top_16 = task->bias ? 0x8000 : 0;
     return (struct target){splat_s32(lo), splat_s32(hi), splat_16(lo),   splat_16(hi), splat_16(top_16),
-                           splat_8(lo),   splat_8(hi),   splat_8(top_8), splat_s32(task->span.reciprocal ? 0 : -1)};
+                           splat_8(lo),   splat_8(hi),   splat_8(top_8), equal_s32(splat_s32(task->span.reciprocal), splat_s32(0))};
 }
 
 /* The quad from column i on, in all rows of a strip; `n` of its columns are there. Vector v has the quantizer p[v * step]. */
-INLINE void quantize_column_quad(struct quantization k, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p, int step,
-                                 const struct target *target, struct tally *tally)
+INLINE void quantize_column_quad(struct quantization k, bool streams, const struct strip *strip, int64_t i, int64_t n, const struct quantizer *p,
+                                 int step, const struct target *target, struct tally *tally)
 {
     const char *src = strip->src + i * source_bytes(k.from);
     char *dst = strip->dst + i * k.bytes;
 #pragma GCC unroll 1
     for (int64_t row = strip->rows; row > 0; --row) {
-        quantize_quad(k, src, dst, n, p, step, target, tally);
+        if (streams) ask_for(src + strip->ahead, QUAD * source_bytes(k.from));
+        quantize_quad(k, src, streams, dst, n, p, step, target, tally);
         src += strip->src_pitch;
         dst += strip->dst_pitch;
     }
@@ -260,38 +264,56 @@ INLINE void call_end(quantize_end end, const struct strip *strip, int64_t i, int
 INLINE void get_quantizers(struct quantizer p[4], struct quantization k, int way, const struct table *table, struct position *at, int64_t col,
                            const struct target *target)
 {
+    if (way == COLUMNS) wrap_columns(table, at, col);
     for (int v = 0; v < 4; ++v)
         p[v] = get_quantizer(k, way, table, at, v, col + v * WIDTH, target);
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
 
-/* `shared` is that of a run. Requantizing may be in place: no element is done twice. */
-INLINE void quantize_strip(struct quantization k, int way, const struct strip *whole, const struct quantizer *shared, const struct task *task,
-                           const struct table *table, const struct target *target, quantize_end quantize_rest, int64_t *counts)
+/* The quads of columns [i, end); returns where they end. `shared` is that of a run. */
+INLINE int64_t quantize_quads(struct quantization k, int way, bool streams, const struct strip *strip, int64_t i, int64_t end,
+                              const struct quantizer *shared, const struct table *table, struct position *at, const struct target *target,
+                              struct tally *tally)
 {
-    const bool overlap = !MASKED_ENDS && (way == RUNS || way == COLUMNS) && k.from < FROM_INT && !k.counts && whole->cols >= QUAD;
-    struct strip strip = *whole;
-    struct position at = {0};
-    if (way == RUNS) strip.rows = 1;
-    for (int64_t begin = 0, end; begin < strip.cols; begin = end) {
+    struct quantizer p[4];
+    for (; i + QUAD <= end; i += QUAD) {
+        if (way != RUNS) get_quantizers(p, k, way, table, at, i, target);
+        quantize_column_quad(k, streams, strip, i, QUAD, way == RUNS ? shared : p, way != RUNS, target, tally);
+    }
+    return i;
+}
+
+/* `shared` is that of a run; `first_param` where the row's parameters begin in the table. Requantizing may be in place: no element is done twice. */
+INLINE void quantize_strip(struct quantization k, int way, const struct strip *strip, const struct quantizer *shared, const struct task *task,
+                           const struct table *table, int64_t first_param, const struct target *target, quantize_end quantize_rest, int64_t *counts)
+{
+    const bool overlap = (way == COLUMNS || (way == RUNS && !MASKED_ENDS)) && k.from < FROM_INT && !k.counts && strip->cols >= QUAD;
+    struct position at = {0, first_param};
+    int64_t head = 0; /* a block of its own */
+    bool streams = strip->streams;
+    if (streams) {
+        head = find_head(strip->dst, k.bytes, strip->cols, way == RUNS || way == COLUMNS ? 1 : QUAD);
+        streams = head >= 0;
+    }
+    for (int64_t begin = 0, end; begin < strip->cols; begin = end) {
         struct tally tally = empty_tally();
         struct quantizer p[4];
         int64_t i = begin;
-        end = k.counts ? clq_min_i64(strip.cols, begin + COUNT_BLOCK) : strip.cols;
-        while (i + QUAD <= end) {
-            if (way != RUNS) get_quantizers(p, k, way, table, &at, i, target);
-            quantize_column_quad(k, &strip, i, QUAD, way == RUNS ? shared : p, way != RUNS, target, &tally);
-            i += QUAD;
-            if (overlap && i < end && i + QUAD > end) i = end - QUAD;
-        }
+        end = k.counts ? clq_min_i64(strip->cols, begin + COUNT_BLOCK) : strip->cols;
+        if (begin == 0 && head > 0) end = head;
+        if (streams)
+            i = quantize_quads(k, way, true, strip, i, end, shared, table, &at, target, &tally);
+        else
+            i = quantize_quads(k, way, false, strip, i, end, shared, table, &at, target, &tally);
+        if (overlap && i < end && end >= QUAD) i = quantize_quads(k, way, false, strip, end - QUAD, end, shared, table, &at, target, &tally);
         if (i < end) {
             if (way != RUNS) get_quantizers(p, k, way, table, &at, i, target);
             if (MASKED_ENDS && way == RUNS && !k.counts)
-                quantize_column_quad(k, &strip, i, end - i, shared, 0, target, &tally);
+                quantize_column_quad(k, false, strip, i, end - i, shared, 0, target, &tally);
             else
-                call_end(quantize_rest, &strip, i, end - i, way == RUNS ? shared : p, way != RUNS, task, &tally);
+                call_end(quantize_rest, strip, i, end - i, way == RUNS ? shared : p, way != RUNS, task, &tally);
         }
-        if (k.counts) end_block(k, &strip, begin, end, &tally, counts);
+        if (k.counts) end_block(k, strip, begin, end, &tally, counts);
     }
 }
 
@@ -300,12 +322,14 @@ INLINE void quantize_runs(struct quantization k, const struct task *task, const 
     const struct clq_span *span = &task->span;
     const struct target target = make_target(task);
     for (int64_t row = 0; row < span->rows; ++row) {
-        struct strip strip = get_strip(task, row, source_bytes(k.from), k.bytes);
+        struct strip strip = get_strip(task, table, row, source_bytes(k.from), k.bytes);
         int64_t left = span->cols;
         for (int64_t i = 0; left > 0; ++i) {
-            const struct quantizer shared = share_quantizer(k, task, row * span->param_pitch + i, table, i, &target);
+            const int64_t entry = table ? row * table->row_params + i : 0;
+            const struct quantizer shared = share_quantizer(k, task, row * span->param_pitch + i, table, entry, &target);
+            strip.rows = 1;
             strip.cols = clq_min_i64(span->group, left);
-            quantize_strip(k, RUNS, &strip, &shared, task, NULL, &target, end, counts);
+            quantize_strip(k, RUNS, &strip, &shared, task, NULL, 0, &target, end, counts);
             strip.src += strip.cols * source_bytes(k.from);
             strip.dst += strip.cols * k.bytes;
             left -= strip.cols;
@@ -316,9 +340,10 @@ INLINE void quantize_runs(struct quantization k, const struct task *task, const 
 INLINE void quantize_rows(struct quantization k, int way, const struct task *task, const struct table *table, quantize_end end, int64_t *counts)
 {
     const struct target target = make_target(task);
-    for (int64_t row = 0; row < task->span.rows; row += STRIP_ROWS) {
-        const struct strip strip = get_strip(task, row, source_bytes(k.from), k.bytes);
-        quantize_strip(k, way, &strip, NULL, task, table, &target, end, counts);
+    struct strip strip;
+    for (int64_t row = 0; row < task->span.rows; row += strip.rows) {
+        strip = get_strip(task, table, row, source_bytes(k.from), k.bytes);
+        quantize_strip(k, way, &strip, NULL, task, table, row * table->row_params, &target, end, counts);
     }
 }
 
@@ -363,7 +388,7 @@ INLINE void quantize_columns_end(int from, int bytes, const struct strip *strip,
 {
     const struct quantization k = {from, bytes, EITHER, from < FROM_INT};
     const struct target target = make_target(task);
-    quantize_column_quad(k, strip, i, n, p, 1, &target, tally);
+    quantize_column_quad(k, false, strip, i, n, p, 1, &target, tally);
 }
 
 #define QUANTIZE_END(from, bytes) \

@@ -8,11 +8,13 @@
 
 #include "cpu/walk.h"
 
+#include "base/alloc.h"
 #include "base/util.h"
 #include <string.h>
 
 #define TILE       2048 /* elements */
 #define MASK_BYTES 16384 /* of a tile; it is all there is in the tile if only the mask has to be copied */
+#define STREAM_ELEMENTS 16384 /* of a block: smaller ones would wait too often for the end of their streams */
 #define TILE_LINES 64   /* rows and columns of a tile of a transposed operand: whole cache lines on both sides */
 
 /* How far the parameters have moved at an index of a loop. Most loops do not move them: they need no division. */
@@ -234,11 +236,16 @@ static bool is_scattered(const struct block *block)
     return block->group_stride > 1 && block->group < block->cols;
 }
 
-/* The parameters' part of a span. Kernels want those of neighbouring groups adjacent; tiles bring them together. */
-static void set_params(struct clq_walk *walk, const struct block *block, struct tile *tile, struct clq_span *span)
+/* A span from src to dst with its parameters. Kernels want those of neighbouring groups adjacent; tiles bring them together. */
+static void begin_span(struct clq_walk *walk, const struct block *block, struct tile *tile, struct place src, struct place dst, struct clq_span *span)
 {
     const struct clq_op *op = walk->op;
     int64_t groups;
+    clq_zero(span, sizeof *span);
+    span->src = src.data;
+    span->src_pitch = src.pitch;
+    span->dst = dst.data;
+    span->dst_pitch = dst.pitch;
     span->rows = block->rows;
     span->cols = block->cols;
     span->group = block->group;
@@ -250,6 +257,7 @@ static void set_params(struct clq_walk *walk, const struct block *block, struct 
     span->qmin = op->qmin;
     span->qmax = op->qmax;
     span->reciprocal = op->reciprocal;
+    span->streams = walk->streams && !tile && block->rows * block->cols >= STREAM_ELEMENTS;
     if (!is_scattered(block)) return;
     groups = clq_ceil_div(block->cols, block->group);
     for (int64_t i = 0; span->scale && i < groups; ++i)
@@ -267,8 +275,9 @@ static void quantize(struct clq_walk *walk, const struct block *block, struct ti
 {
     const struct clq_op *op = walk->op;
     const struct place x = fetch(walk, block, 0, tile), q = make_target(op, block, tile);
-    struct clq_span span = {.src = x.data, .dst = q.data, .src_pitch = x.pitch, .dst_pitch = q.pitch, .counts = op->counted ? walk->counts : NULL};
-    set_params(walk, block, tile, &span);
+    struct clq_span span;
+    begin_span(walk, block, tile, x, q, &span);
+    span.counts = op->counted ? walk->counts : NULL;
     walk->ops->quantize[float_index(op->operand[0].dtype)][int_index(op->operand[1].dtype)](&span);
     put_target(walk, block, tile);
 }
@@ -277,8 +286,8 @@ static void dequantize(struct clq_walk *walk, const struct block *block, struct 
 {
     const struct clq_op *op = walk->op;
     const struct place q = fetch(walk, block, 0, tile), y = make_target(op, block, tile);
-    struct clq_span span = {.src = q.data, .dst = y.data, .src_pitch = q.pitch, .dst_pitch = y.pitch};
-    set_params(walk, block, tile, &span);
+    struct clq_span span;
+    begin_span(walk, block, tile, q, y, &span);
     walk->ops->dequantize[int_index(op->operand[0].dtype)][float_index(op->operand[1].dtype)](&span);
     put_target(walk, block, tile);
 }
@@ -287,8 +296,8 @@ static void requantize(struct clq_walk *walk, const struct block *block, struct 
 {
     const struct clq_op *op = walk->op;
     const struct place x = fetch(walk, block, 0, tile), y = make_target(op, block, tile);
-    struct clq_span span = {.src = x.data, .dst = y.data, .src_pitch = x.pitch, .dst_pitch = y.pitch};
-    set_params(walk, block, tile, &span);
+    struct clq_span span;
+    begin_span(walk, block, tile, x, y, &span);
     walk->ops->requantize[int_index(op->operand[0].dtype)][int_index(op->operand[1].dtype)](&span);
     put_target(walk, block, tile);
 }
@@ -297,10 +306,11 @@ static void fake_quantize(struct clq_walk *walk, const struct block *block, stru
 {
     const struct clq_op *op = walk->op;
     const struct place x = fetch(walk, block, 0, tile), y = make_target(op, block, tile);
-    struct clq_span span = {.src = x.data, .dst = y.data, .src_pitch = x.pitch, .dst_pitch = y.pitch, .counts = op->counted ? walk->counts : NULL};
+    struct clq_span span;
+    begin_span(walk, block, tile, x, y, &span);
+    span.counts = op->counted ? walk->counts : NULL;
     span.mask = mask_place(op, block, tile);
     span.mask_pitch = mask_pitch(op, block);
-    set_params(walk, block, tile, &span);
     walk->ops->fake_quantize[float_index(op->operand[0].dtype)](&span);
     put_target(walk, block, tile);
     put_mask(op, block, tile);
@@ -311,8 +321,8 @@ static void backward(struct clq_walk *walk, const struct block *block, struct ti
     const struct clq_op *op = walk->op;
     const int type = float_index(op->operand[0].dtype);
     const struct place dy = fetch(walk, block, 0, tile), dx = make_target(op, block, tile);
-    struct clq_span span = {.src = dy.data, .dst = dx.data, .src_pitch = dy.pitch, .dst_pitch = dx.pitch};
-    set_params(walk, block, tile, &span);
+    struct clq_span span;
+    begin_span(walk, block, tile, dy, dx, &span);
     if (clq_op_has_operand(op, CLQ_MASK)) {
         fetch_mask(op, block, tile);
         span.mask = mask_place(op, block, tile);
@@ -332,10 +342,12 @@ static void backward_learnable(struct clq_walk *walk, const struct block *block,
     const struct clq_op *op = walk->op;
     const int64_t groups = is_scattered(block) ? clq_ceil_div(block->cols, block->group) : 0;
     const struct place dy = fetch(walk, block, 0, tile), dx = make_target(op, block, tile), x = fetch(walk, block, 2, tile);
-    struct clq_span span = {.src = dy.data, .dst = dx.data, .x = x.data, .src_pitch = dy.pitch, .dst_pitch = dx.pitch, .x_pitch = x.pitch};
+    struct clq_span span;
+    begin_span(walk, block, tile, dy, dx, &span);
+    span.x = x.data;
+    span.x_pitch = x.pitch;
     span.slopes = walk->slopes + block->at.param;
     span.outside = walk->outside ? walk->outside + block->at.param : NULL;
-    set_params(walk, block, tile, &span);
     if (groups > 0) {
         memset(tile->slopes, 0, (size_t)groups * sizeof tile->slopes[0]);
         memset(tile->outside, 0, (size_t)groups * sizeof tile->outside[0]);
@@ -355,8 +367,11 @@ static void find_minmax(struct clq_walk *walk, const struct block *block, struct
     const bool scattered = is_scattered(block);
     const int64_t groups = scattered ? clq_ceil_div(block->cols, block->group) : 1;
     const struct place x = fetch(walk, block, 0, tile);
-    struct clq_span span = {.src = x.data, .src_pitch = x.pitch, .lo = walk->lo + block->at.param, .hi = walk->hi + block->at.param, .counts = walk->counts};
-    set_params(walk, block, tile, &span);
+    struct clq_span span;
+    begin_span(walk, block, tile, x, (struct place){NULL, 0}, &span);
+    span.lo = walk->lo + block->at.param;
+    span.hi = walk->hi + block->at.param;
+    span.counts = walk->counts;
     for (int64_t i = 0; scattered && i < groups; ++i) {
         tile->lo[i] = span.lo[i * block->group_stride];
         tile->hi[i] = span.hi[i * block->group_stride];
@@ -390,8 +405,8 @@ static void add_errors(struct clq_walk *walk, const struct block *block, struct 
 
     if (op->scale) {
         const int type = int_index(op->operand[1].dtype);
-        struct clq_span span = {.src = y.data, .dst = tile->y_wide, .src_pitch = y.pitch, .dst_pitch = cols};
-        set_params(walk, block, tile, &span);
+        struct clq_span span;
+        begin_span(walk, block, tile, y, (struct place){tile->y_wide, cols}, &span);
         walk->ops->dequantize[type][CLQ_FLOAT_F32](&span);
         y = (struct place){tile->y_wide, cols};
         /* Counts what is clipped; the quantized values themselves are not needed. */
@@ -454,7 +469,8 @@ static void run_block(struct clq_walk *walk, const struct block *block, struct t
     case CLQ_OP_BACKWARD: backward(walk, block, tile); break;
     case CLQ_OP_BACKWARD_LEARNABLE: backward_learnable(walk, block, tile); break;
     case CLQ_OP_QPARAMS:
-    case CLQ_OP_MULTIPLIERS: break; /* have no loops */
+    case CLQ_OP_MULTIPLIERS:
+    case CLQ_OP_GEMM: break; /* have no loops */
     }
 }
 

@@ -13,6 +13,7 @@ struct clq_walk {
     float *lo, *hi;     /* minmax: results, indexed by parameter */
     int64_t counts[3];  /* += */
     struct clq_error_sums *sums;
+    bool streams;             /* what all parts read and write is more than the caches hold, and nothing is in place */
     double *slopes, *outside; /* learnable gradients: += sums, indexed by parameter; outside may be NULL */
 };
 

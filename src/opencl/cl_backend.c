@@ -555,7 +555,7 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
 static bool supports(const clq_context *context, const struct clq_op *op)
 {
     (void)context;
-    return !(op->in_place || op->averaged) || clq_op_is_on_device(op);
+    return op->kind != CLQ_OP_GEMM && (!(op->in_place || op->averaged) || clq_op_is_on_device(op));
 }
 
 const struct clq_backend clq_backend_opencl = {

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packing for the matrix product, as a template: see gemm.h for the forms. A vector is WIDTH words of 4 bytes, a word is GROUP packed elements.
+ *
+ * GEMM_COLS                       columns of a panel, a multiple of WIDTH
+ * ELEMENT_BYTES                   of a packed element: 1, or 2 for s16
+ * FLIP_A(type), FLIP_B(type)      0 or 0x80
+ *
+ * load_elements(type, p)          a vector of adjacent elements, widened to s16 if these are packed
+ * load_element_lanes(type, p, step_bytes)      so too four words from each of WIDTH / 4 places
+ * sum_elements(type, sum, v)      sum + the sum of each word of A, as packed
+ * xor_s32, shift_left_8
+ */
+#define GROUP           (4 / ELEMENT_BYTES)
+#define VECTOR_ELEMENTS (WIDTH * GROUP)
+#define SQUARE          (4 * GROUP) /* elements of a column that make four words */
+#define LINE_ELEMENTS   64          /* a cache line of a column */
+
+INLINE vint splat_flip(uint8_t flip)
+{
+    return splat_s32((int32_t)(flip * 0x01010101u));
+}
+
+INLINE int64_t lanes_of(int64_t n, int64_t first)
+{
+    return clq_max_i64(0, clq_min_i64(WIDTH, n - first));
+}
+
+/* Packs a vector of A. */
+INLINE vint pack_vector(const char *src, int type, char *dst, vint sum)
+{
+    const vint v = xor_s32(load_elements(type, src), splat_flip(FLIP_A(type)));
+    store32(dst, v);
+    return sum_elements(type, sum, v);
+}
+
+static int32_t pack_a(const void *src, int64_t k, int64_t k_padded, int type, void *dst)
+{
+    const char *const from = src;
+    char *const to = dst;
+    vint even = splat_s32(0), odd = even;
+    int64_t i = 0;
+    for (; i + 2 * VECTOR_ELEMENTS <= k; i += 2 * VECTOR_ELEMENTS) {
+        even = pack_vector(from + i, type, to + i * ELEMENT_BYTES, even);
+        odd = pack_vector(from + i + VECTOR_ELEMENTS, type, to + (i + VECTOR_ELEMENTS) * ELEMENT_BYTES, odd);
+    }
+    if (i + VECTOR_ELEMENTS <= k) {
+        even = pack_vector(from + i, type, to + i * ELEMENT_BYTES, even);
+        i += VECTOR_ELEMENTS;
+    }
+    if (i < k) { /* what is flipped back to 0 fills up */
+        char rest[VECTOR_ELEMENTS], packed[4 * WIDTH];
+        memset(rest, FLIP_A(type), sizeof rest);
+        memcpy(rest, from + i, (size_t)clq_min_i64(VECTOR_ELEMENTS, k - i));
+        even = pack_vector(rest, type, packed, even);
+        memcpy(to + i * ELEMENT_BYTES, packed, (size_t)(clq_min_i64(VECTOR_ELEMENTS, k_padded - i) * ELEMENT_BYTES));
+        i += VECTOR_ELEMENTS;
+    }
+    if (i < k_padded) memset(to + i * ELEMENT_BYTES, 0, (size_t)((k_padded - i) * ELEMENT_BYTES));
+    return sum_32(add_s32(even, odd));
+}
+
+/* Word k / GROUP of WIDTH columns, the first `lanes` of which are there, from GROUP rows. */
+INLINE vint interleave_rows(const char *const *row, int64_t at, int64_t lanes, int type)
+{
+    vint v[GROUP];
+    for (int r = 0; r < GROUP; ++r) {
+        const vraw8 raw = lanes == WIDTH ? load8(row[r] + at) : load8_part(row[r] + at, lanes);
+        v[r] = ELEMENT_BYTES == 2 && type == CLQ_GEMM_S8 ? widen_s8(raw) : widen_u8(raw);
+    }
+    if (ELEMENT_BYTES == 2) return or_s32(and_s32(v[0], splat_s32(0xffff)), shift_left_16(v[1]));
+    return or_s32(or_s32(v[0], shift_left_16(v[GROUP / 2])), shift_left_8(or_s32(v[1], shift_left_16(v[GROUP - 1]))));
+}
+
+/* Rows of B are adjacent elements. */
+INLINE void pack_rows(const char *src, int64_t pitch, int64_t k, int64_t n, int type, char *dst)
+{
+    char filler[GEMM_COLS];
+    vint flip[GEMM_COLS / WIDTH];
+    memset(filler, FLIP_B(type), sizeof filler);
+    for (int j = 0; j < GEMM_COLS / WIDTH; ++j)
+        flip[j] = select_s32(first_lanes(lanes_of(n, j * WIDTH)), splat_flip(FLIP_B(type)), splat_s32(0));
+    for (int64_t i = 0; i < k; i += GROUP) {
+        const char *row[GROUP];
+        for (int r = 0; r < GROUP; ++r)
+            row[r] = i + r < k ? src + (i + r) * pitch : filler;
+        for (int j = 0; j < GEMM_COLS / WIDTH; ++j, dst += 4 * WIDTH)
+            store32(dst, xor_s32(interleave_rows(row, j * WIDTH, lanes_of(n, j * WIDTH), type), flip[j]));
+    }
+}
+
+/* `elements` of SQUARE elements of `lanes` of WIDTH columns; the rest is filled up. */
+INLINE void copy_square(const char *src, int64_t pitch, int64_t elements, int64_t lanes, uint8_t flip, char *square)
+{
+    memset(square, flip, WIDTH * SQUARE);
+    for (int64_t lane = 0; lane < lanes; ++lane)
+        memcpy(square + lane * SQUARE, src + lane * pitch, (size_t)elements);
+}
+
+/* Transposes SQUARE elements of WIDTH columns to `words` words of each. */
+INLINE void pack_square(const char *src, int64_t pitch, int64_t words, vint flip, int type, char *dst)
+{
+    vint v[4], w[4];
+    for (int i = 0; i < 4; ++i)
+        v[i] = load_element_lanes(type, src + i * pitch, 4 * pitch);
+    for (int step = 0; step < 2; ++step) {
+        for (int i = 0; i < 2; ++i) {
+            w[2 * i] = zip_low(4, v[i], v[i + 2]);
+            w[2 * i + 1] = zip_high(4, v[i], v[i + 2]);
+        }
+        for (int i = 0; i < 4; ++i)
+            v[i] = w[i];
+    }
+    for (int i = 0; i < 4; ++i)
+        if (i < words) store32(dst + i * GEMM_COLS * 4, xor_s32(v[i], flip));
+}
+
+/* Columns of B are adjacent elements. Every cache line of theirs is read at once, and every one of the panel written soon. */
+INLINE void pack_columns(const char *src, int64_t pitch, int64_t k, int64_t n, int type, char *dst)
+{
+    for (int64_t block = 0; block < k; block += LINE_ELEMENTS)
+        for (int64_t j = 0; j < GEMM_COLS; j += WIDTH)
+            for (int64_t i = block; i < clq_min_i64(k, block + LINE_ELEMENTS); i += SQUARE) {
+                const int64_t elements = clq_min_i64(SQUARE, k - i), lanes = lanes_of(n, j);
+                const char *from = src + j * pitch + i;
+                char square[WIDTH * SQUARE];
+                vint flip = splat_flip(FLIP_B(type));
+                if (elements == SQUARE && lanes == WIDTH) {
+                    pack_square(from, pitch, 4, flip, type, dst + (i / GROUP * GEMM_COLS + j) * 4);
+                    continue;
+                }
+                copy_square(from, pitch, elements, lanes, FLIP_B(type), square);
+                pack_square(square, SQUARE, clq_ceil_div(elements, GROUP), flip, type, dst + (i / GROUP * GEMM_COLS + j) * 4);
+            }
+}
+
+static void pack_b(const void *src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, int64_t k_padded, int type, void *dst)
+{
+    const int64_t words = clq_ceil_div(k, GROUP), rest = k_padded / GROUP - words;
+    if (n_stride == 1)
+        pack_rows(src, k_stride, k, n, type, dst);
+    else
+        pack_columns(src, n_stride, k, n, type, dst);
+    if (rest > 0) memset((char *)dst + words * GEMM_COLS * 4, 0, (size_t)(rest * GEMM_COLS * 4));
+}
