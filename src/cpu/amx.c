@@ -250,6 +250,7 @@ static void tile_u8_u8(const struct clq_gemm_tile *tile)
 static const struct clq_gemm_kernels gemm_kernels = {
     .rows = 2 * TILE,
     .cols = GEMM_COLS,
+    .row_unit = TILE,
     .group = GROUP,
     .k_unit = STEP,
     .element_bytes = ELEMENT_BYTES,

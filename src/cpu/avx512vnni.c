@@ -61,6 +61,11 @@ INLINE vdots zero_dots(void)
     return zero;
 }
 
+INLINE vdots start_dots(vint a)
+{
+    return a;
+}
+
 INLINE vint dots_s32(vdots a)
 {
     return a;

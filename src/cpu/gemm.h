@@ -71,6 +71,7 @@ typedef void (*clq_gemm_tile_fn)(const struct clq_gemm_tile *tile);
 
 struct clq_gemm_kernels {
     int32_t rows, cols;      /* of the largest tile */
+    int32_t row_unit;        /* what a smaller one costs goes by its rows, rounded up to a multiple of this divisor of `rows` */
     int32_t group;           /* elements along k that lie together in a panel: 1, 2 or 4 */
     int32_t k_unit;          /* a multiple of group */
     int32_t element_bytes;   /* 1, or 2 for s16 */

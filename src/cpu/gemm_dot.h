@@ -9,7 +9,7 @@
  * GEMM_ROWS, GEMM_COLS   the largest tile: 6, 8, 12 or 14 rows and 2 * WIDTH columns
  * A_WORDS                words of a row that load_a() loads: 1, or 4 if dot() takes them by lane; k_unit is a multiple of them
  *
- * vdots                  WIDTH sums in dot()'s own form: zero_dots(), dots_s32(v)
+ * vdots                  WIDTH sums in dot()'s own form: zero_dots(), start_dots(v), dots_s32(v)
  * load_a(p)              A_WORDS words at p, as a vword
  * dot(sum, b, a, i)      sum + b * word i of a
  * prefetch(p)            it may be any address
@@ -57,13 +57,20 @@ INLINE void add_words(struct sums *sums, int rows, bool both, int sets, int word
 #undef ADD_TO_PAIR
 }
 
-/* Adds to c what is in a pair; to the two inits, if `is_first`. */
+/* What sums begin with. */
+INLINE vdots start_at(const struct clq_gemm_tile *tile, int row, int col)
+{
+    if (tile->accumulate) return start_dots(load32(tile->c + row * tile->c_pitch + col));
+    return start_dots(add_s32(load32(tile->col_init + col), splat_s32(tile->row_init[row])));
+}
+
+/* A pair of the first set goes to c; others are added to it. */
 INLINE void store_pair(const struct clq_gemm_tile *tile, bool is_first, bool both, int row, const struct pair *pair)
 {
     int32_t *const c = tile->c + row * tile->c_pitch;
     for (int j = 0; j < (both ? 2 * WIDTH : WIDTH); j += WIDTH) {
-        const vint start = is_first ? add_s32(load32(tile->col_init + j), splat_s32(tile->row_init[row])) : load32(c + j);
-        store32(c + j, add_s32(start, dots_s32(j == 0 ? pair->low : pair->high)));
+        const vint sums = dots_s32(j == 0 ? pair->low : pair->high);
+        store32(c + j, is_first ? sums : add_s32(load32(c + j), sums));
     }
 }
 
@@ -74,9 +81,11 @@ INLINE void tile_of(const struct clq_gemm_tile *tile, int rows, bool both)
     const char *a = tile->a, *b = tile->b;
     struct sums sums;
     int64_t w = 0;
-#define ZERO_PAIR(n) sums.p##n.low = sums.p##n.high = zero_dots();
-    EACH_PAIR(ZERO_PAIR)
-#undef ZERO_PAIR
+#define START_PAIR(n)                                                             \
+    sums.p##n.low = n < rows ? start_at(tile, n, 0) : zero_dots();                 \
+    sums.p##n.high = n < rows && both ? start_at(tile, n, WIDTH) : zero_dots();
+    EACH_PAIR(START_PAIR)
+#undef START_PAIR
     for (; w + step <= words; w += step) {
         if (tile->prefetch)
             for (int line = 0; line < step * GEMM_COLS * WORD_BYTES; line += 64)
@@ -91,7 +100,7 @@ INLINE void tile_of(const struct clq_gemm_tile *tile, int rows, bool both)
         b += A_WORDS * GEMM_COLS * WORD_BYTES;
     }
 #define STORE_PAIR(n) \
-    if (n < sets * rows) store_pair(tile, n < rows && !tile->accumulate, both, n % rows, &sums.p##n);
+    if (n < sets * rows) store_pair(tile, n < rows, both, n % rows, &sums.p##n);
     EACH_PAIR(STORE_PAIR)
 #undef STORE_PAIR
 }

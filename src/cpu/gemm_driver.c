@@ -5,7 +5,7 @@
  *   B in panels, packed beforehand or in chunks that fill the workspace, by all threads
  *   parts: ranges of matrices, of rows and of panels, one for each thread
  *     blocks of rows of A that stay in the second-level cache, packed
- *       panels; with few rows, groups of them, walked by short pieces of k in turn, so that memory delivers several streams
+ *       panels; groups of them, piece by piece, where few rows meet a B that is not packed
  *         strips of rows whose sums stay in the first-level cache: tiles, then the epilogue
  *
  * Zero points, with the identity in unsigned arithmetic (the sums are exact modulo 2^32)
@@ -28,15 +28,16 @@ enum {
     MAX_COLS = 64,             /* of a panel */
     MAX_ROWS = 512,            /* of a block of A */
     NARROW_ROWS = 128,         /* from here on few columns have a path of their own; rows of a strip there */
-    FEW_ROWS = 16,             /* up to here B's way from memory is what takes time, and is walked in several streams */
-    STREAMS = 2,               /* so many panels in turn then, */
-    PIECE_BYTES = 4096,        /* so many bytes of each at a time: a page */
-    GROUP = 8,                 /* panels packed side by side: long pieces of the rows of B */
+    FEW_ROWS = 16,             /* up to here B's way from memory is what takes time */
+    GROUP = 32,                /* panels packed side by side: long pieces of the rows of B */
+    PAGE_BYTES = 4096,         /* rows at multiples of it share a set of the first-level cache */
+    PIECE_BYTES = 4096,        /* of a panel that is packed and used at once, */
+    KEPT_BYTES = 32 << 10,     /* of one that stays in the first-level cache for the tiles of a strip */
     STRIP_BYTES = 16 << 10,    /* of sums */
     BLOCK_BYTES = 512 << 10,   /* of A */
     CHUNK_BYTES = 16 << 20,    /* of B, packed on the way */
     TASK_WORK = 1 << 20,       /* multiplications for which a thread is worth its start */
-    PACK_WORK = 32             /* what packing an element of A costs, in multiplications */
+    PACK_WORK = 8              /* what packing an element of A costs, in multiplications */
 };
 
 /* How B lies, packed: matrices of panels. */
@@ -54,7 +55,7 @@ struct product {
     struct panels panels;
     int a_type, b_type;
     int64_t a_pitch, block_rows, strip_rows, copied_rows; /* rows of A in a block, in a strip, transposed at a time */
-    int64_t group, piece;  /* panels walked in turn, elements along k of each at a time */
+    int64_t group, piece;  /* panels taken in turn, elements along k of each at a time */
     bool is_narrow;        /* few columns of B, taken by themselves, against rows of A as they lie */
     int64_t columns;       /* so many, with one of ones if needs_row_sums */
     int64_t chunk;         /* panels of B packed at a time for all parts; 0: B is packed, or each part packs pieces of its own */
@@ -68,7 +69,7 @@ struct product {
     bool needs_sums; /* of the columns of B: a zero point of A is not 0; */
     bool needs_row_sums; /* of the rows of A: one of B is not */
     bool is_folded;  /* into col_init */
-    bool is_a_ready; /* A needs no packing: kernels take it as it lies, a whole number of tiles at a time */
+    bool is_a_ready; /* A needs no packing: kernels take it as it lies */
 };
 
 static int type_of(clq_dtype dtype)
@@ -196,16 +197,15 @@ static void split(struct product *product, int64_t threads)
 {
     const struct clq_gemm *gemm = &product->gemm;
     const struct clq_gemm_kernels *kernels = product->kernels;
-    const int64_t row_units = clq_ceil_div(gemm->m, kernels->rows), panels = product->panels.per_matrix;
+    const int64_t row_units = clq_ceil_div(gemm->m, kernels->row_unit), panels = product->panels.per_matrix;
     double least = 0;
     product->batch_parts = clq_min_i64(gemm->batch, threads);
     threads = clq_max_i64(1, threads / product->batch_parts);
     product->row_parts = product->panel_parts = 1;
     for (int64_t parts = 1; parts <= (gemm->m <= FEW_ROWS ? 1 : clq_min_i64(threads, row_units)); ++parts) {
         const int64_t panel_parts = clq_min_i64(threads / parts, panels);
-        const double rows = (double)clq_min_i64(gemm->m, clq_ceil_div(row_units, parts) * kernels->rows);
-        const double cols = (double)(clq_ceil_div(panels, panel_parts) * kernels->cols);
-        const double work = (double)clq_ceil_div(row_units, parts) * kernels->rows * cols + rows * PACK_WORK;
+        const double rows = (double)(clq_ceil_div(row_units, parts) * kernels->row_unit), cols = (double)(clq_ceil_div(panels, panel_parts) * kernels->cols);
+        const double work = rows * (cols + (product->is_a_ready ? 0 : PACK_WORK));
         if (parts > 1 && work >= least) continue;
         least = work;
         product->row_parts = parts;
@@ -243,6 +243,18 @@ struct room {
     int64_t columns, a, copy, sums, b, out;
 };
 
+/* Of a strip: the last one takes a few rows that are left. */
+static int64_t most_rows(const struct product *product)
+{
+    return product->strip_rows + product->kernels->rows;
+}
+
+/* Bytes of a block of A for a piece along k. */
+static int64_t block_pitch(const struct product *product)
+{
+    return product->block_rows * product->a_pitch;
+}
+
 /* Bytes of a column of B by itself: a step more than its k elements. */
 static int64_t column_pitch(const struct product *product)
 {
@@ -255,31 +267,43 @@ static struct room lay_out(const struct product *product, int64_t *bytes)
     struct room room;
     *bytes = 0;
     room.columns = take(bytes, product->is_narrow ? product->columns * column_pitch(product) : 0);
-    room.a = take(bytes, product->is_narrow ? 0 : product->block_rows * product->a_pitch);
+    room.a = take(bytes, product->is_narrow ? 0 : clq_max_i64(1, clq_ceil_div(product->panels.k_padded, product->piece)) * block_pitch(product));
     room.copy = take(bytes, product->copied_rows * product->gemm.k);
-    room.sums = take(bytes, product->group * product->strip_rows * kernels->cols * (int64_t)sizeof(int32_t));
+    room.sums = take(bytes, product->group * most_rows(product) * kernels->cols * (int64_t)sizeof(int32_t));
     room.b = take(bytes, product->gemm.packed || product->chunk || product->is_narrow ? 0 : product->piece * kernels->cols * kernels->element_bytes);
-    room.out = take(bytes, product->strip_rows * kernels->cols * (int64_t)sizeof(float));
+    room.out = take(bytes, most_rows(product) * kernels->cols * (int64_t)sizeof(float));
     return room;
 }
 
-/* With few rows pieces of panels are walked in turn. Not where packed panels come from a cache; nor where B has to be packed and its columns, not its rows,
-   are what lies together. */
+/* Bytes from row to row of a piece of A: an odd number of cache lines, to lie in different sets of a cache. */
+static int64_t row_pitch(const struct product *product)
+{
+    return round_up(product->piece * product->kernels->element_bytes, CLQ_ALIGNMENT) | CLQ_ALIGNMENT;
+}
+
+/* With few rows B, if it is not packed, is packed piece by piece for each part, several panels side by side unless its columns are what lies together. */
 static void plan_few(struct product *product)
 {
     const struct clq_gemm *gemm = &product->gemm;
     const struct clq_gemm_kernels *kernels = product->kernels;
-    const bool is_by_columns = !gemm->packed && gemm->b.row_stride == 1 && gemm->b.col_stride != 1;
-    const int64_t bytes = is_by_columns ? 8 * PIECE_BYTES : PIECE_BYTES;
-    product->strip_rows = product->block_rows;
-    if (gemm->packed && product->panels.bytes * product->panels.per_matrix <= BLOCK_BYTES) return;
+    const bool is_by_columns = gemm->b.row_stride == 1 && gemm->b.col_stride != 1;
+    const int64_t bytes = gemm->packed ? KEPT_BYTES : is_by_columns ? 8 * PIECE_BYTES : PIECE_BYTES;
+    product->strip_rows = product->block_rows = round_up(gemm->m, kernels->rows);
     product->piece = clq_min_i64(product->piece, round_up(bytes / kernels->cols / kernels->element_bytes, kernels->k_unit));
-    product->group = gemm->packed ? STREAMS : is_by_columns ? 1 : GROUP;
+    product->group = gemm->packed || is_by_columns ? 1 : GROUP;
+    product->a_pitch = row_pitch(product);
 }
 
 static void plan_many(struct product *product)
 {
     const struct panels *panels = &product->panels;
+    const struct clq_gemm_kernels *kernels = product->kernels;
+    const int64_t tiles = clq_ceil_div(clq_ceil_div(product->gemm.m, product->row_parts), kernels->rows);
+    int64_t row_bytes;
+    product->piece = clq_min_i64(product->piece, round_up(KEPT_BYTES / kernels->cols / kernels->element_bytes, kernels->k_unit));
+    product->a_pitch = row_pitch(product);
+    row_bytes = product->a_pitch * clq_max_i64(1, clq_ceil_div(panels->k_padded, product->piece));
+    product->block_rows = kernels->rows * clq_max_i64(1, clq_min_i64(tiles, clq_min_i64(MAX_ROWS, BLOCK_BYTES / row_bytes) / kernels->rows));
     product->strip_rows = product->kernels->rows * clq_max_i64(1, STRIP_BYTES / (int64_t)sizeof(int32_t) / product->kernels->cols / product->kernels->rows);
     product->strip_rows = clq_min_i64(product->strip_rows, product->block_rows);
     if (product->gemm.packed) return;
@@ -332,34 +356,31 @@ static bool is_a_ready(const struct product *product)
     const struct clq_gemm *gemm = &product->gemm;
     const struct clq_gemm_kernels *kernels = product->kernels;
     return gemm->k > 0 && kernels->element_bytes == 1 && kernels->flip_a[product->a_type] == 0 && gemm->a.col_stride == 1 &&
-           gemm->k == product->panels.k_padded && gemm->a.row_stride >= gemm->k && gemm->a.row_stride <= 2 * gemm->k && !product->needs_row_sums;
+           gemm->k == product->panels.k_padded && gemm->k * kernels->cols <= KEPT_BYTES && gemm->a.row_stride >= gemm->k && gemm->a.row_stride <= 2 * gemm->k &&
+           gemm->a.row_stride % PAGE_BYTES != 0 && !product->needs_row_sums;
 }
 
 /* How the product is cut, and the workspace it takes. */
 static int64_t plan(struct product *product, const struct clq_cpu_ops *ops, const struct clq_threads *threads, const struct clq_gemm *gemm)
 {
     const struct clq_gemm_kernels *kernels = ops->gemm;
-    int64_t bytes, tiles;
+    int64_t bytes;
     if (gemm->k > (int64_t)1 << 40) return INT64_MAX;
     *product = (struct product){.ops = ops, .kernels = kernels, .gemm = *gemm, .a_type = type_of(gemm->a.dtype), .b_type = type_of(gemm->b.dtype)};
     merge_batch(&product->gemm);
     gemm = &product->gemm;
     set_zero_points(product);
     product->panels = describe_panels(kernels, gemm->packed ? gemm->packed->batch : gemm->b.batch_stride == 0 ? 1 : gemm->batch, gemm->k, gemm->n);
+    product->is_a_ready = is_a_ready(product);
     split(product, count_threads(threads, gemm));
-    product->a_pitch = round_up(product->panels.k_padded * kernels->element_bytes, CLQ_ALIGNMENT) | CLQ_ALIGNMENT; /* an odd number of cache lines */
-    tiles = clq_ceil_div(clq_ceil_div(gemm->m, kernels->rows), product->row_parts);
-    product->block_rows = kernels->rows * clq_max_i64(1, clq_min_i64(tiles, clq_min_i64(MAX_ROWS, BLOCK_BYTES / product->a_pitch) / kernels->rows));
-    if (gemm->m <= FEW_ROWS) product->block_rows = round_up(gemm->m, kernels->rows);
-    product->copied_rows = gemm->a.col_stride == 1 ? 0 : clq_min_i64(product->block_rows, 64);
     product->group = 1;
     product->piece = clq_max_i64(product->panels.k_padded, kernels->k_unit);
-    product->is_a_ready = is_a_ready(product);
     plan_narrow(product);
     if (gemm->m <= FEW_ROWS)
         plan_few(product);
     else if (!product->is_narrow)
         plan_many(product);
+    product->copied_rows = gemm->a.col_stride == 1 ? 0 : clq_min_i64(product->block_rows, 64);
     lay_out(product, &product->part_bytes);
     bytes = product->batch_parts * product->row_parts * product->panel_parts * product->part_bytes;
     take(&bytes, product->chunk * product->panels.bytes);
@@ -379,7 +400,7 @@ int64_t clq_gemm_workspace(const struct clq_cpu_ops *ops, const struct clq_threa
 struct block {
     int64_t first, rows;
     const char *a;
-    int64_t a_pitch; /* bytes */
+    int64_t a_pitch, piece_pitch; /* bytes from row to row and from piece to piece along k */
     int32_t zero_point[MAX_ROWS], y[MAX_ROWS], row_init[MAX_ROWS];
 };
 
@@ -410,6 +431,7 @@ static const char *matrix_at(const struct clq_matrix *matrix, int64_t index, int
     return (const char *)matrix->data + (index * matrix->batch_stride + row * matrix->row_stride + col * matrix->col_stride) * bytes;
 }
 
+/* Rows [begin, end) of a block: all rows of a piece along k, then those of the next, so that what is in use together lies together. */
 static void pack_rows(struct part *part, int64_t begin, int64_t end)
 {
     const struct product *product = part->product;
@@ -423,9 +445,14 @@ static void pack_rows(struct part *part, int64_t begin, int64_t end)
         src = copy;
         pitch = k;
     }
-    for (int64_t i = begin; i < end; ++i)
-        part->block.y[i] = product->kernels->pack_a(src + (i - begin) * pitch, k, k_padded, product->a_type,
-                                                    part->memory + part->room.a + i * product->a_pitch);
+    for (int64_t i = begin; i < end; ++i) {
+        uint32_t sum = 0;
+        for (int64_t k0 = 0; k0 < k; k0 += product->piece) /* the last piece has elements: there are no more than k_unit - 1 behind k */
+            sum += (uint32_t)product->kernels->pack_a(src + (i - begin) * pitch + k0, clq_min_i64(product->piece, k - k0),
+                                                      clq_min_i64(product->piece, k_padded - k0), product->a_type,
+                                                      part->memory + part->room.a + k0 / product->piece * block_pitch(product) + i * product->a_pitch);
+        part->block.y[i] = (int32_t)sum;
+    }
 }
 
 static void pack_block(struct part *part, int64_t first, int64_t rows)
@@ -434,11 +461,12 @@ static void pack_block(struct part *part, int64_t first, int64_t rows)
     const struct clq_gemm_params *params = &product->gemm.a_params;
     const int64_t step = product->copied_rows ? product->copied_rows : rows;
     struct block *block = &part->block;
-    const bool is_ready = product->is_a_ready && rows % product->kernels->rows == 0;
+    const bool is_ready = product->is_a_ready;
     block->first = first;
     block->rows = rows;
     block->a = is_ready ? matrix_at(&product->gemm.a, part->matrix, first, 0) : part->memory + part->room.a;
     block->a_pitch = is_ready ? product->gemm.a.row_stride : product->a_pitch;
+    block->piece_pitch = is_ready ? product->piece : block_pitch(product);
     if (is_ready || product->gemm.k == 0)
         memset(block->y, 0, (size_t)rows * sizeof block->y[0]);
     else
@@ -460,29 +488,34 @@ static float panel_scale(const struct product *product, int64_t col)
     return gemm->c.dtype == CLQ_F32 || !gemm->a_params.is_single ? s : clqm_multiplier(s, gemm->scale);
 }
 
+static void set_col_inits(const struct product *product, struct panel *panel)
+{
+    const struct clq_gemm *gemm = &product->gemm;
+    const int32_t *bias = gemm->c.dtype == CLQ_F32 || !gemm->bias ? NULL : (const int32_t *)gemm->bias + panel->first;
+    const uint32_t za = product->is_folded ? (uint32_t)product->a_zero_point : 0, kza = (uint32_t)gemm->k * za;
+    for (int64_t j = 0; j < panel->cols; ++j)
+        panel->zero_point[j] = product->b_zero_point;
+    for (int64_t j = 0; !product->is_b_uniform && j < panel->cols; ++j)
+        panel->zero_point[j] = (int32_t)((uint32_t)panel->zero_point[j] + (uint32_t)gemm->b_params.zero_point[panel->first + j]);
+    memset(panel->col_init, 0, sizeof panel->col_init);
+    if (bias) memcpy(panel->col_init, bias, (size_t)panel->cols * sizeof bias[0]);
+    for (int64_t j = 0; za != 0 && j < panel->cols; ++j)
+        panel->col_init[j] = (int32_t)((uint32_t)panel->col_init[j] + kza * (uint32_t)panel->zero_point[j] - za * (uint32_t)panel->sums[j]);
+}
+
 static void describe_panel(const struct part *part, int64_t index, struct panel *panel)
 {
     const struct product *product = part->product;
-    const struct clq_gemm *gemm = &product->gemm;
     const struct panels *panels = &product->panels;
     const int64_t number = (panels->batch == 1 ? 0 : part->matrix) * panels->per_matrix + index, from = number - product->first_packed;
-    const int32_t *bias = gemm->c.dtype == CLQ_F32 ? NULL : gemm->bias;
     panel->index = number;
     panel->first = index * panels->kernels->cols;
-    panel->cols = clq_min_i64(panels->kernels->cols, gemm->n - panel->first);
+    panel->cols = clq_min_i64(panels->kernels->cols, product->gemm.n - panel->first);
     panel->b = product->packed ? product->packed + from * panels->bytes : NULL;
     panel->sums = product->packed ? product->packed_sums + from * panels->kernels->cols : panel->piece_sums;
-    for (int64_t j = 0; j < panel->cols; ++j) {
-        const int64_t col = panel->first + j;
-        const uint32_t z = (uint32_t)product->b_zero_point + (product->is_b_uniform ? 0 : (uint32_t)gemm->b_params.zero_point[col]);
-        uint32_t init = bias ? (uint32_t)bias[col] : 0;
-        if (product->is_folded) init += (uint32_t)product->a_zero_point * ((uint32_t)gemm->k * z - (uint32_t)panel->sums[j]);
-        panel->zero_point[j] = (int32_t)z;
-        panel->col_init[j] = (int32_t)init;
-        if (gemm->c.dtype != CLQ_S32) panel->scale[j] = panel_scale(product, col);
-    }
-    for (int64_t j = panel->cols; j < panels->kernels->cols; ++j)
-        panel->col_init[j] = 0;
+    set_col_inits(product, panel);
+    for (int64_t j = 0; product->gemm.c.dtype != CLQ_S32 && j < panel->cols; ++j)
+        panel->scale[j] = panel_scale(product, panel->first + j);
 }
 
 /* ------------------------------------------------------------------------------------------------ from sums to C */
@@ -558,7 +591,14 @@ static void finish_strip(struct part *part, const struct panel *panel, int64_t r
 static bool is_direct(const struct product *product, const struct panel *panel)
 {
     return product->gemm.c.dtype == CLQ_S32 && product->gemm.c.col_stride == 1 && panel->cols == product->kernels->cols && product->is_b_uniform &&
-           (product->is_folded || !product->needs_sums);
+           (product->is_folded || !product->needs_sums) && product->piece >= product->panels.k_padded;
+}
+
+/* Rows of the next tile, of `left`: the last two share what is left, as small ones use the kernel badly. */
+static int64_t choose_rows(const struct clq_gemm_kernels *kernels, int64_t left)
+{
+    if (left <= kernels->rows) return left;
+    return left >= 2 * kernels->rows ? kernels->rows : round_up(clq_ceil_div(left, 2), kernels->row_unit);
 }
 
 /* A piece of a panel, k elements from k0 on, times a strip. */
@@ -578,10 +618,10 @@ static void run_tiles(struct part *part, struct panel *panel, int64_t row, int64
             pack_piece(&product->panels, &product->gemm.b, panel->index, k0, clq_min_i64(k, product->gemm.k - k0), k, part->memory + part->room.b);
         if (product->needs_sums) sum_columns(kernels, product->b_type, tile.b, k, k0 > 0, panel->piece_sums);
     }
-    for (int64_t i = 0; i < rows; i += kernels->rows) {
-        tile.rows = clq_min_i64(kernels->rows, rows - i);
-        tile.prefetch = i == 0 && panel->b && product->gemm.m <= FEW_ROWS;
-        tile.a = part->block.a + (row + i) * part->block.a_pitch + from;
+    for (int64_t i = 0; i < rows; i += tile.rows) {
+        tile.rows = choose_rows(kernels, rows - i);
+        tile.prefetch = i == 0 && row == 0 && panel->b; /* later tiles find it in a cache */
+        tile.a = part->block.a + k0 / product->piece * part->block.piece_pitch + (row + i) * part->block.a_pitch;
         tile.row_init = part->block.row_init + row + i;
         tile.c = (int32_t *)(void *)target + i * tile.c_pitch;
         kernels->tile[product->a_type][product->b_type](&tile);
@@ -592,12 +632,14 @@ static void run_tiles(struct part *part, struct panel *panel, int64_t row, int64
 static void run_panels(struct part *part, int64_t first, int64_t count)
 {
     const struct product *product = part->product;
-    const int64_t strip_sums = product->strip_rows * product->kernels->cols, k = product->panels.k_padded;
+    const int64_t strip_sums = most_rows(product) * product->kernels->cols, k = product->panels.k_padded;
+    int64_t rows;
     int32_t *const sums = (int32_t *)(void *)(part->memory + part->room.sums);
     for (int64_t i = 0; i < count; ++i)
         describe_panel(part, first + i, &part->panels[i]);
-    for (int64_t row = 0; row < part->block.rows; row += product->strip_rows) {
-        const int64_t rows = clq_min_i64(product->strip_rows, part->block.rows - row);
+    for (int64_t row = 0; row < part->block.rows; row += rows) {
+        const int64_t left = part->block.rows - row;
+        rows = left <= most_rows(product) ? left : product->strip_rows;
         for (int64_t k0 = 0; k0 == 0 || k0 < k; k0 += product->piece)
             for (int64_t i = 0; i < count; ++i)
                 run_tiles(part, &part->panels[i], row, rows, k0, clq_min_i64(product->piece, k - k0), sums + i * strip_sums);
@@ -725,11 +767,11 @@ static void run_part(void *argument, int64_t index)
     const struct clq_gemm_kernels *kernels = product->kernels;
     const int64_t panel_part = index % product->panel_parts, row_part = index / product->panel_parts % product->row_parts;
     const int64_t batch_part = index / product->panel_parts / product->row_parts;
-    const int64_t panels = product->last_panel - product->first_panel, tiles = clq_ceil_div(product->gemm.m, kernels->rows);
+    const int64_t panels = product->last_panel - product->first_panel, rows = clq_ceil_div(product->gemm.m, kernels->row_unit);
     const int64_t first_panel = product->first_panel + border(panels, product->panel_parts, panel_part);
     const int64_t last_panel = product->first_panel + border(panels, product->panel_parts, panel_part + 1);
-    const int64_t first_row = border(tiles, product->row_parts, row_part) * kernels->rows;
-    const int64_t last_row = clq_min_i64(product->gemm.m, border(tiles, product->row_parts, row_part + 1) * kernels->rows);
+    const int64_t first_row = border(rows, product->row_parts, row_part) * kernels->row_unit;
+    const int64_t last_row = clq_min_i64(product->gemm.m, border(rows, product->row_parts, row_part + 1) * kernels->row_unit);
     const int64_t last_matrix = product->first_matrix + border(product->matrices, product->batch_parts, batch_part + 1);
     struct part part;
     int64_t bytes;

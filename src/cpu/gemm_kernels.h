@@ -17,6 +17,7 @@
 static const struct clq_gemm_kernels gemm_kernels = {
     .rows = GEMM_ROWS,
     .cols = GEMM_COLS,
+    .row_unit = 1,
     .group = GROUP,
     .k_unit = GROUP * A_WORDS,
     .element_bytes = ELEMENT_BYTES,

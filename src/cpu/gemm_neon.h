@@ -62,6 +62,11 @@ INLINE vdots zero_dots(void)
     return (vdots){splat_s32(0), splat_s32(0)};
 }
 
+INLINE vdots start_dots(vint a)
+{
+    return (vdots){vzip1q_s32(a, splat_s32(0)), vzip2q_s32(a, splat_s32(0))};
+}
+
 INLINE vint dots_s32(vdots a)
 {
     return vpaddq_s32(a.low, a.high);

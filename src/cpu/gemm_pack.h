@@ -10,6 +10,7 @@
  * load_element_lanes(type, p, step_bytes)      so too four words from each of WIDTH / 4 places
  * sum_elements(type, sum, v)      sum + the sum of each word of A, as packed
  * xor_s32, shift_left_8
+ * spread_words(v)                 for bytes: see vector_avx512.h
  */
 #define GROUP           (4 / ELEMENT_BYTES)
 #define VECTOR_ELEMENTS (WIDTH * GROUP)
@@ -72,6 +73,20 @@ INLINE vint interleave_rows(const char *const *row, int64_t at, int64_t lanes, i
     return or_s32(or_s32(v[0], shift_left_16(v[GROUP / 2])), shift_left_8(or_s32(v[1], shift_left_16(v[GROUP - 1]))));
 }
 
+#if ELEMENT_BYTES == 1
+/* Words of a whole panel's width from 4 rows. */
+INLINE void pack_words(const char *src, int64_t pitch, vint flip, char *dst)
+{
+    vint v[4], even, odd;
+    for (int r = 0; r < 4; ++r)
+        v[r] = spread_words(load16(src + r * pitch));
+    even = zip_low(1, v[0], v[1]);
+    odd = zip_low(1, v[2], v[3]);
+    store32(dst, xor_s32(zip_low(2, even, odd), flip));
+    store32(dst + 4 * WIDTH, xor_s32(zip_high(2, even, odd), flip));
+}
+#endif
+
 /* Rows of B are adjacent elements. */
 INLINE void pack_rows(const char *src, int64_t pitch, int64_t k, int64_t n, int type, char *dst)
 {
@@ -80,7 +95,12 @@ INLINE void pack_rows(const char *src, int64_t pitch, int64_t k, int64_t n, int 
     memset(filler, FLIP_B(type), sizeof filler);
     for (int j = 0; j < GEMM_COLS / WIDTH; ++j)
         flip[j] = select_s32(first_lanes(lanes_of(n, j * WIDTH)), splat_flip(FLIP_B(type)), splat_s32(0));
-    for (int64_t i = 0; i < k; i += GROUP) {
+    int64_t i = 0;
+#if ELEMENT_BYTES == 1
+    for (; n == GEMM_COLS && i + GROUP <= k; i += GROUP, dst += GEMM_COLS * 4)
+        pack_words(src + i * pitch, pitch, splat_flip(FLIP_B(type)), dst);
+#endif
+    for (; i < k; i += GROUP) {
         const char *row[GROUP];
         for (int r = 0; r < GROUP; ++r)
             row[r] = i + r < k ? src + (i + r) * pitch : filler;

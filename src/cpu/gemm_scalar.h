@@ -77,6 +77,7 @@ static void finish_f32(const struct clq_gemm_finish *finish)
 static const struct clq_gemm_kernels gemm_kernels = {
     .rows = GEMM_ROWS,
     .cols = GEMM_COLS,
+    .row_unit = 1,
     .group = 1,
     .k_unit = 1,
     .element_bytes = 2,

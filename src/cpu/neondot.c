@@ -57,6 +57,11 @@ INLINE vdots zero_dots(void)
     return splat_s32(0);
 }
 
+INLINE vdots start_dots(vint a)
+{
+    return a;
+}
+
 INLINE vint dots_s32(vdots a)
 {
     return a;

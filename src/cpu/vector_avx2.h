@@ -638,6 +638,12 @@ INLINE vint load_lanes(const char *p, int64_t step_bytes)
     return _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)p)), _mm_loadu_si128((const void *)(p + step_bytes)), 1);
 }
 
+/* For 2 * WIDTH bytes: words L and L + WIDTH / 4 in the lower half of every 16 bytes L. */
+INLINE vint spread_words(vraw16 a)
+{
+    return _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(a), _mm256_setr_epi32(0, 2, 0, 0, 1, 3, 0, 0));
+}
+
 INLINE vint zip_low(int size_bytes, vint a, vint b)
 {
     switch (size_bytes) {

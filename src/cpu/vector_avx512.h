@@ -586,6 +586,12 @@ INLINE vint load_lanes(const char *p, int64_t step_bytes)
     return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
 }
 
+/* For 2 * WIDTH bytes: words L and L + WIDTH / 4 in the lower half of every 16 bytes L. */
+INLINE vint spread_words(vraw16 a)
+{
+    return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 0, 0, 1, 5, 0, 0, 2, 6, 0, 0, 3, 7, 0, 0), _mm512_castsi256_si512(a));
+}
+
 INLINE vint zip_low(int size_bytes, vint a, vint b)
 {
     switch (size_bytes) {

@@ -587,6 +587,12 @@ INLINE vint load_lanes(const char *p, int64_t step_bytes)
     return load32(p);
 }
 
+/* For 2 * WIDTH bytes: words L and L + WIDTH / 4 in the lower half of every 16 bytes L. */
+INLINE vint spread_words(vraw16 a)
+{
+    return vreinterpretq_s32_u16(vcombine_u16(a, a));
+}
+
 INLINE vint zip_low(int size_bytes, vint a, vint b)
 {
     switch (size_bytes) {
