@@ -195,6 +195,8 @@ row_qemu_x86()
     # An OpenCL driver that compiles for the processor would be emulated too, for much longer than the tests take; and a process in which it has
     # started threads does not survive a fork in this emulator.
     export OCL_ICD_VENDORS=/nonexistent
+    # OpenBLAS takes the emulated processor for a later one.
+    export OPENBLAS_CORETYPE=Nehalem
     # shellcheck disable=SC2016 # make expands it
     check TESTS='$(filter-out tests/opencl_% tests/test_opencl%,$(unit_tests))' LOG_COMPILER="qemu-x86_64 -cpu Nehalem"
 }
