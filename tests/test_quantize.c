@@ -332,6 +332,7 @@ START_TEST(dequantize_outside_of_range)
 }
 END_TEST
 
+#ifndef TEST_OPENCL
 /* A tensor that the CPU does not expect to fit its caches, and does in another way, gives what its pieces give. It begins anywhere. */
 START_TEST(past_the_caches)
 {
@@ -367,6 +368,7 @@ START_TEST(past_the_caches)
     test_places_close(places, place_count);
 }
 END_TEST
+#endif
 
 int main(void)
 {
@@ -380,6 +382,8 @@ int main(void)
     tcase_add_test(known, not_numbers);
     tcase_add_test(known, buffers);
     tcase_add_test(known, dequantize_outside_of_range);
+#ifndef TEST_OPENCL
     tcase_add_test(known, past_the_caches);
+#endif
     return test_run(suite);
 }
