@@ -337,7 +337,7 @@ typedef struct clq_device_info {
     char id[32];          /**< What CLQ_DEVICE takes: "cpu", "opencl:0". */
     char name[128];       /**< The processor's or device's own name. */
     char path[32];        /**< Kernels that run there: "avx512" for instance, or "opencl". */
-    char tables[192];     /**< CPU tables of this build, best first, each with what keeps it from use: "avx512 (not on this CPU)". */
+    char tables[256];     /**< CPU tables of this build, best first, each with what keeps it from use: "avx512 (not on this CPU)". */
     int32_t num_threads;  /**< CPU: threads that would work, or do. OpenCL devices: compute units. */
     int32_t chosen;       /**< 1: clq_context_create(NULL, ...) takes this one. */
     int64_t memory_bytes; /**< Memory of the machine or device; 0: unknown. */
@@ -383,8 +383,8 @@ CLQ_API void clq_buffer_free(clq_buffer *buffer);
 /**
  * Begins a batch: the operations called until clq_batch_end() are checked at once, as always, but only recorded.
  *
- * Operations are the functions of this header that take tensors, from clq_convert() on, except clq_qparams_check(), which
- * looks at values at once. Those of a batch must be independent: none may write what another reads or writes. Until the end,
+ * Operations are the functions of this header that take tensors, from clq_convert() on, except clq_qparams_check() and
+ * clq_packed_create(), which look at values at once. Those of a batch must be independent: none may write what another reads or writes. Until the end,
  * host memory of inputs, parameters and outputs stays in use, and buffers must not be freed; the views and structs themselves may go. An
  * operation that fails its checks is not recorded and says so; the others stay. clq_context_synchronize(), clq_opencl_event() and
  * clq_opencl_wait() do not count what is only recorded.
@@ -648,7 +648,7 @@ typedef struct clq_gemm_args {
     const clq_tensor *c;         /**< Output [M, N] or [batch, M, N]: s32, f32, s8 or u8; f32 if a is. */
     const clq_tensor *bias;      /**< [N]: s32, or f32 for an f32 c; NULL: none. */
     const clq_qparams *a_params; /**< Of a: per tensor, or per channel of the axis of M. NULL: zero point 0, scale 1. Not for f32. */
-    const clq_qparams *b_params; /**< Of B: per tensor, or per channel of the axis of N. NULL: as a_params. Not for f32. */
+    const clq_qparams *b_params; /**< Of B: per tensor, or per channel of the axis of N. NULL: zero point 0, scale 1. Not for f32. */
     const clq_qparams *c_params; /**< Of c if it is s8 or u8: per tensor; qmin and qmax bound the results, so that qmin = zero_point is ReLU. Else NULL. */
     clq_activation activation;   /**< For f32 results. */
     float clamp_min, clamp_max;  /**< With CLQ_ACTIVATION_CLAMP: clamp_min <= clamp_max. */
@@ -666,7 +666,7 @@ typedef struct clq_gemm_args {
  * (Jacob et al. 2018, sec. 2.) No acc overflows while K <= floor((2^31 - 1) / (a * b)), a = 255 if A is u8 or za is not 0, else 128, b likewise: at least 33025.
  * Any larger K is refused unless allow_wrap is set. The bits are the same on every path, but that a bias or an f32 result below 2^-126 in magnitude may be a zero on
  * a device that flushes. With f32 operands the product is that of the BLAS library, or of a simple loop in builds without one: sums are
- * rounded, in whatever order; bias and activation are as above.
+ * rounded, in whatever order; bias and activation are as above. That library takes as many threads as it is set to, whatever the context's num_threads.
  *
  * M, N and K may be anything from 0 on; for K = 0, acc is 0. Transposition is a matter of strides: one of the last two dimensions of a and b and of c has stride 1
  * (or an extent of at most 1). Operands of rank 2, or with a batch stride of 0, serve every matrix of a batch; c's batch counts. For s32 results no scales are needed: they may be zeroed views.

@@ -91,7 +91,7 @@ struct clq_matrix {
 
 /* Parameters along the rows of A or the columns of B: arrays of one entry for all, or of one for each. */
 struct clq_gemm_params {
-    const float *scale;        /* NULL if C is s32 */
+    const float *scale;        /* ones where none are needed */
     const int32_t *zero_point; /* NULL: fixed_zero_point */
     int32_t fixed_zero_point;
     bool is_single;

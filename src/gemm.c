@@ -164,7 +164,7 @@ static clq_status check_epilogue(const struct clq_call *call, const clq_gemm_arg
 
 static clq_status load_bias(const struct clq_call *call, const clq_gemm_args *args, int64_t n, struct clq_param *bias)
 {
-    const struct clq_scheme_info shape = {.param_rank = 1, .param_shape = {n}, .param_count = n};
+    const struct clq_scheme_info shape = {.scheme.granularity = CLQ_PER_CHANNEL, .param_rank = 1, .param_shape = {n}, .param_count = n};
     if (!args->bias) return CLQ_OK;
     CLQ_TRY(clq_check_param(call, "bias", args->bias, args->c->dtype == CLQ_F32 ? CLQ_F32 : CLQ_S32, &shape, bias));
     CLQ_TRY(clq_param_load(call, bias));

@@ -1032,6 +1032,7 @@ START_TEST(gemm_shapes)
     EXPECT(gemm, CLQ_OK, "", b.left.shape[0] = b.product.shape[0] = 1; b.left.strides[1] = 3; b.product.strides[1] = 7; b.args.a_params = NULL);
     /* Parameters and bias. */
     EXPECT(gemm, CLQ_ERROR_SHAPE, "bias.shape[0] = 4", b.bias.shape[0] = 4);
+    EXPECT(gemm, CLQ_ERROR_SHAPE, "bias.shape[0] = 1", b.bias.shape[0] = 1);
     EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: scale.shape[0] = 5", b.left_params.scale.shape[0] = 5);
     EXPECT(gemm, CLQ_ERROR_SHAPE, "b_params: zero_point.shape[0] = 4", b.right_params.zero_point.shape[0] = 4);
     EXPECT(gemm, CLQ_ERROR_SHAPE, "a_params: granularity = 1, axis = 1", b.left_params.scheme.axis = 1);

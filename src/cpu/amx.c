@@ -87,6 +87,7 @@ struct side {
 INLINE const char *rows_at(const struct side *side, int64_t k)
 {
     if (side->rows >= TILE) return side->from + k;
+    SETTLE();
     for (int64_t i = 0; i < side->rows; ++i)
         store32(side->copy + i * STEP, load32(side->from + i * side->pitch + k));
     SETTLE();

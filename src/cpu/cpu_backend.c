@@ -55,7 +55,7 @@ static const struct clq_cpu_table *find_best_table(void)
 
 static clq_status choose_table(clq_context *context, const char *name, const char *source, const struct clq_cpu_table **chosen)
 {
-    *chosen = find_best_table();
+    *chosen = name ? NULL : find_best_table();
     if (!name) return CLQ_OK;
     for (int32_t i = 0; i < clq_cpu_table_count; ++i) {
         const char *obstacle;

@@ -67,7 +67,7 @@ struct product {
     int32_t a_zero_point, b_zero_point; /* of packed elements: uniform ones, else what is to be added to each */
     bool is_a_uniform, is_b_uniform;
     bool needs_sums; /* of the columns of B: a zero point of A is not 0; */
-    bool needs_row_sums; /* of the rows of A: one of B is not */
+    bool needs_row_sums; /* of the rows of A: one of B may be other than 0. The cut, and so the workspace, depends on no values */
     bool is_folded;  /* into col_init */
     bool is_a_ready; /* A needs no packing: kernels take it as it lies */
 };
@@ -167,9 +167,9 @@ bool clq_gemm_pack(const struct clq_cpu_ops *ops, const struct clq_threads *thre
     const struct clq_gemm_kernels *kernels = ops->gemm;
     struct panels panels;
     struct packing packing = {.panels = &panels, .b = b};
-    int64_t bytes;
+    int64_t bytes, cols;
     /* What can be multiplied out here can be below. */
-    if (!clq_add_i64(packed->k, kernels->k_unit, &bytes) || !clq_mul_i64(bytes, packed->n + kernels->cols, &bytes) ||
+    if (!clq_add_i64(packed->k, kernels->k_unit, &bytes) || !clq_add_i64(packed->n, kernels->cols, &cols) || !clq_mul_i64(bytes, cols, &bytes) ||
         !clq_mul_i64(bytes, kernels->element_bytes * clq_max_i64(packed->batch, 1), &bytes))
         return false;
     panels = describe_panels(kernels, packed->batch, packed->k, packed->n);
@@ -200,6 +200,8 @@ static void split(struct product *product, int64_t threads)
     const int64_t row_units = clq_ceil_div(gemm->m, kernels->row_unit), panels = product->panels.per_matrix;
     double least = 0;
     product->batch_parts = clq_min_i64(gemm->batch, threads);
+    if (!gemm->packed && gemm->m > FEW_ROWS && product->panels.batch > 1) /* as many matrices as a chunk of B may hold */
+        product->batch_parts = clq_min_i64(product->batch_parts, clq_max_i64(1, CHUNK_BYTES / clq_max_i64(1, product->panels.bytes * panels)));
     threads = clq_max_i64(1, threads / product->batch_parts);
     product->row_parts = product->panel_parts = 1;
     for (int64_t parts = 1; parts <= (gemm->m <= FEW_ROWS ? 1 : clq_min_i64(threads, row_units)); ++parts) {
@@ -335,7 +337,7 @@ static void set_zero_points(struct product *product)
     product->a_zero_point = find_zero_point(&gemm->a_params, product->is_a_uniform, flip_offset(kernels->flip_a[product->a_type], product->a_type));
     product->b_zero_point = find_zero_point(&gemm->b_params, product->is_b_uniform, flip_offset(kernels->flip_b[product->b_type], product->b_type));
     product->needs_sums = !product->is_a_uniform || product->a_zero_point != 0;
-    product->needs_row_sums = !product->is_b_uniform || product->b_zero_point != 0;
+    product->needs_row_sums = gemm->b_params.zero_point || product->b_zero_point != 0;
 }
 
 /* A few columns of B against long rows of A. */
@@ -424,7 +426,7 @@ struct part {
     struct panel panels[GROUP];
 };
 
-/* Where matrix `index` begins; with no elements there may be no memory either. */
+/* An element of matrix `index`; with no elements there may be no memory either. */
 static const char *matrix_at(const struct clq_matrix *matrix, int64_t index, int64_t row, int64_t col)
 {
     const int64_t bytes = clq_dtype_bits(matrix->dtype) / 8;
@@ -540,17 +542,17 @@ static void finish_8bit(const struct part *part, const struct panel *panel, int6
     const clq_span_fn requantize = product->ops->requantize[CLQ_INT_S32][gemm->c.dtype == CLQ_U8];
     int32_t zero_points[MAX_COLS];
     float multipliers[MAX_COLS];
-    struct clq_span span = {.src = sums, .dst = dst, .rows = is_by_row ? 1 : rows, .cols = panel->cols, .src_pitch = product->kernels->cols,
+    struct clq_span span = {.rows = is_by_row ? 1 : rows, .cols = panel->cols, .src_pitch = product->kernels->cols,
                             .dst_pitch = dst_pitch, .group = gemm->b_params.is_single ? panel->cols : 1, .scale = is_by_row ? multipliers : panel->scale,
                             .zero_point = zero_points, .source_zero_point = zeros, .qmin = gemm->qmin, .qmax = gemm->qmax};
     for (int64_t j = 0; j < panel->cols; ++j)
         zero_points[j] = gemm->zero_point;
     for (int64_t i = 0; i < rows; i += span.rows) {
+        span.src = sums + i * span.src_pitch;
+        span.dst = (char *)dst + i * dst_pitch;
         for (int64_t j = 0; is_by_row && j < panel->cols; ++j)
             multipliers[j] = clqm_multiplier(clqm_product_scale(gemm->a_params.scale[part->block.first + row + i], panel->scale[j]), gemm->scale);
         requantize(&span);
-        span.src = (const int32_t *)span.src + span.src_pitch;
-        span.dst = (char *)span.dst + span.dst_pitch;
     }
 }
 
