@@ -23,33 +23,6 @@
 /* Memory is as written: gcc 12 does not say that loading a tile reads it. */
 #define SETTLE() __asm__ volatile("" ::: "memory")
 
-INLINE vint xor_s32(vint a, vint b)
-{
-    return _mm512_xor_si512(a, b);
-}
-
-INLINE vint mul_s32(vint a, vint b)
-{
-    return _mm512_mullo_epi32(a, b);
-}
-
-INLINE vint shift_left_8(vint a)
-{
-    return _mm512_slli_epi32(a, 8);
-}
-
-INLINE vint load_elements(int type, const char *p)
-{
-    (void)type;
-    return load32(p);
-}
-
-INLINE vint load_element_lanes(int type, const char *p, int64_t step_bytes)
-{
-    (void)type;
-    return load_lanes(p, step_bytes);
-}
-
 INLINE vint sum_elements(int type, vint sum, vint v)
 {
     const vint ones = _mm512_set1_epi8(1);

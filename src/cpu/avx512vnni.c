@@ -12,74 +12,16 @@
 #define FLIP_A(type)  ((type) == CLQ_GEMM_S8 ? 0x80 : 0)
 #define FLIP_B(type)  ((type) == CLQ_GEMM_U8 ? 0x80 : 0)
 
-typedef vint vword, vdots;
-
-INLINE vint xor_s32(vint a, vint b)
-{
-    return _mm512_xor_si512(a, b);
-}
-
-INLINE vint mul_s32(vint a, vint b)
-{
-    return _mm512_mullo_epi32(a, b);
-}
-
-INLINE vint shift_left_8(vint a)
-{
-    return _mm512_slli_epi32(a, 8);
-}
-
-INLINE vint load_elements(int type, const char *p)
-{
-    (void)type;
-    return load32(p);
-}
-
-INLINE vint load_element_lanes(int type, const char *p, int64_t step_bytes)
-{
-    (void)type;
-    return load_lanes(p, step_bytes);
-}
-
 INLINE vint sum_elements(int type, vint sum, vint v)
 {
     (void)type;
     return _mm512_dpbusd_epi32(sum, v, _mm512_set1_epi8(1));
 }
 
-INLINE vword load_a(const char *p)
-{
-    int32_t word;
-    memcpy(&word, p, sizeof word);
-    return splat_s32(word);
-}
-
-INLINE vdots zero_dots(void)
-{
-    vint zero = _mm512_setzero_si512();
-    __asm__ volatile("" : "+v"(zero)); /* or gcc 12 copies sums to and fro in the loop, where they are constant before it */
-    return zero;
-}
-
-INLINE vdots start_dots(vint a)
-{
-    return a;
-}
-
-INLINE vint dots_s32(vdots a)
-{
-    return a;
-}
-
-INLINE vdots dot(vdots sum, vint b, vword a, int lane)
+INLINE vint dot(vint sum, vint b, vint a, int lane)
 {
     (void)lane;
     return _mm512_dpbusd_epi32(sum, a, b);
-}
-
-INLINE void prefetch(uintptr_t p)
-{
-    _mm_prefetch((const void *)p, _MM_HINT_T0);
 }
 
 #include "cpu/gemm_kernels.h"

@@ -7,23 +7,6 @@
 #define FLIP_A(type)  0
 #define FLIP_B(type)  0
 
-typedef vint vword, vdots;
-
-INLINE vint xor_s32(vint a, vint b)
-{
-    return _mm256_xor_si256(a, b);
-}
-
-INLINE vint mul_s32(vint a, vint b)
-{
-    return _mm256_mullo_epi32(a, b);
-}
-
-INLINE vint shift_left_8(vint a)
-{
-    return _mm256_slli_epi32(a, 8);
-}
-
 INLINE vint widen_bytes(int type, __m128i bytes)
 {
     return type == CLQ_GEMM_S8 ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
@@ -45,42 +28,13 @@ INLINE vint sum_elements(int type, vint sum, vint v)
     return add_s32(sum, _mm256_madd_epi16(v, _mm256_set1_epi16(1)));
 }
 
-INLINE vword load_a(const char *p)
-{
-    int32_t word;
-    memcpy(&word, p, sizeof word);
-    return splat_s32(word);
-}
-
-INLINE vdots zero_dots(void)
-{
-    vint zero = _mm256_setzero_si256();
-    __asm__ volatile("" : "+x"(zero)); /* or gcc 12 copies sums to and fro in the loop, where they are constant before it */
-    return zero;
-}
-
-INLINE vdots start_dots(vint a)
-{
-    return a;
-}
-
-INLINE vint dots_s32(vdots a)
-{
-    return a;
-}
-
 /* In assembler, for there is but one register for products: gcc 12 has several of them in flight, and copies sums to and fro. */
-INLINE vdots dot(vdots sum, vint b, vword a, int lane)
+INLINE vint dot(vint sum, vint b, vint a, int lane)
 {
     vint products;
     (void)lane;
     __asm__("vpmaddwd {%2, %3, %0|%0, %3, %2}\n\tvpaddd {%0, %1, %1|%1, %1, %0}" : "=&x"(products), "+x"(sum) : "x"(a), "x"(b));
     return sum;
-}
-
-INLINE void prefetch(uintptr_t p)
-{
-    _mm_prefetch((const void *)p, _MM_HINT_T0);
 }
 
 #include "cpu/gemm_kernels.h"

@@ -7,23 +7,6 @@
 #define FLIP_A(type)  0
 #define FLIP_B(type)  0
 
-typedef vint vword, vdots;
-
-INLINE vint xor_s32(vint a, vint b)
-{
-    return _mm512_xor_si512(a, b);
-}
-
-INLINE vint mul_s32(vint a, vint b)
-{
-    return _mm512_mullo_epi32(a, b);
-}
-
-INLINE vint shift_left_8(vint a)
-{
-    return _mm512_slli_epi32(a, 8);
-}
-
 INLINE vint widen_bytes(int type, __m256i bytes)
 {
     return type == CLQ_GEMM_S8 ? _mm512_cvtepi8_epi16(bytes) : _mm512_cvtepu8_epi16(bytes);
@@ -47,41 +30,12 @@ INLINE vint sum_elements(int type, vint sum, vint v)
     return add_s32(sum, _mm512_madd_epi16(v, _mm512_set1_epi16(1)));
 }
 
-INLINE vword load_a(const char *p)
-{
-    int32_t word;
-    memcpy(&word, p, sizeof word);
-    return splat_s32(word);
-}
-
-INLINE vdots zero_dots(void)
-{
-    vint zero = _mm512_setzero_si512();
-    __asm__ volatile("" : "+v"(zero)); /* or gcc 12 copies sums to and fro in the loop, where they are constant before it */
-    return zero;
-}
-
-INLINE vdots start_dots(vint a)
-{
-    return a;
-}
-
-INLINE vint dots_s32(vdots a)
-{
-    return a;
-}
-
-INLINE vdots dot(vdots sum, vint b, vword a, int lane)
+INLINE vint dot(vint sum, vint b, vint a, int lane)
 {
     (void)lane;
     sum = add_s32(sum, _mm512_madd_epi16(a, b));
     __asm__ volatile("" : "+v"(sum)); /* one after the other: gcc 12 has more products in flight than there are registers */
     return sum;
-}
-
-INLINE void prefetch(uintptr_t p)
-{
-    _mm_prefetch((const void *)p, _MM_HINT_T0);
 }
 
 #include "cpu/gemm_kernels.h"

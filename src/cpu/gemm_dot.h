@@ -7,15 +7,46 @@
  * takes 4 or 5 cycles while two can start in each.
  *
  * GEMM_ROWS, GEMM_COLS   the largest tile: 6, 8, 12 or 14 rows and 2 * WIDTH columns
- * A_WORDS                words of a row that load_a() loads: 1, or 4 if dot() takes them by lane; k_unit is a multiple of them
+ * A_WORDS                words of a row that are loaded at once: 1, in all lanes, or 4 if dot() takes them by lane; k_unit is a multiple of them
  *
- * vdots                  WIDTH sums in dot()'s own form: zero_dots(), start_dots(v), dots_s32(v)
- * load_a(p)              A_WORDS words at p, as a vword
  * dot(sum, b, a, i)      sum + b * word i of a
- * prefetch(p)            it may be any address
+ *
+ * with OWN_DOTS, for dot()s whose sums are no vint:
+ * vdots                  WIDTH sums: zero_dots(), start_dots(v), dots_s32(v)
  */
 #define WORD_BYTES     4
 #define PREFETCH_BYTES 4096 /* ahead */
+
+#ifndef OWN_DOTS
+typedef vint vdots;
+
+INLINE vdots zero_dots(void)
+{
+    vint zero = splat_s32(0);
+#ifdef __x86_64__
+    __asm__ volatile("" : "+v"(zero)); /* or gcc 12 copies sums to and fro in the loop, where they are constant before it */
+#endif
+    return zero;
+}
+
+INLINE vdots start_dots(vint a)
+{
+    return a;
+}
+
+INLINE vint dots_s32(vdots a)
+{
+    return a;
+}
+#endif
+
+INLINE vint load_a(const char *p)
+{
+    int32_t word;
+    if (A_WORDS > 1) return load32(p);
+    memcpy(&word, p, sizeof word);
+    return splat_s32(word);
+}
 
 /* Sums of a row: of its first WIDTH columns and of the others. */
 struct pair {
@@ -36,7 +67,7 @@ INLINE int count_sets(int rows)
 
 INLINE void add_word(struct pair *pair, bool both, const char *a, const char *b, int word)
 {
-    const vword row = load_a(a + word / A_WORDS * A_WORDS * WORD_BYTES);
+    const vint row = load_a(a + word / A_WORDS * A_WORDS * WORD_BYTES);
     const char *const col = b + word * GEMM_COLS * WORD_BYTES;
     pair->low = dot(pair->low, load32(col), row, word % A_WORDS);
     if (both) pair->high = dot(pair->high, load32(col + WIDTH * WORD_BYTES), row, word % A_WORDS);
@@ -89,7 +120,7 @@ INLINE void tile_of(const struct clq_gemm_tile *tile, int rows, bool both)
     for (; w + step <= words; w += step) {
         if (tile->prefetch)
             for (int line = 0; line < step * GEMM_COLS * WORD_BYTES; line += 64)
-                prefetch((uintptr_t)b + PREFETCH_BYTES + (uintptr_t)line);
+                __builtin_prefetch((const void *)((uintptr_t)b + PREFETCH_BYTES + (uintptr_t)line)); /* whatever is there */
         add_words(&sums, rows, both, sets, step, a, tile->a_pitch, b);
         a += step * WORD_BYTES;
         b += step * GEMM_COLS * WORD_BYTES;

@@ -106,12 +106,18 @@ struct packing {
     int32_t *sums; /* NULL: not wanted */
 };
 
+/* An element of matrix `index`; with no elements there may be no memory either. */
+static const char *matrix_at(const struct clq_matrix *matrix, int64_t index, int64_t row, int64_t col)
+{
+    const int64_t bytes = clq_dtype_bits(matrix->dtype) / 8;
+    return (const char *)matrix->data + (index * matrix->batch_stride + row * matrix->row_stride + col * matrix->col_stride) * bytes;
+}
+
 /* k elements, from k0 on, of one panel of a matrix. */
 static void pack_piece(const struct panels *panels, const struct clq_matrix *b, int64_t index, int64_t k0, int64_t k, int64_t k_padded, void *target)
 {
     const int64_t matrix = index / panels->per_matrix, col = index % panels->per_matrix * panels->kernels->cols;
-    const char *src = (const char *)b->data + matrix * b->batch_stride + k0 * b->row_stride + col * b->col_stride;
-    panels->kernels->pack_b(src, b->row_stride, b->col_stride, k, clq_min_i64(panels->n - col, panels->kernels->cols), k_padded, type_of(b->dtype), target);
+    panels->kernels->pack_b(matrix_at(b, matrix, k0, col), b->row_stride, b->col_stride, k, clq_min_i64(panels->n - col, panels->kernels->cols), k_padded, type_of(b->dtype), target);
 }
 
 /* Sums over k of the columns of a piece of a panel, as packed: a product with ones. */
@@ -185,12 +191,6 @@ bool clq_gemm_pack(const struct clq_cpu_ops *ops, const struct clq_threads *thre
 }
 
 /* ------------------------------------------------------------------------------------------------ plan */
-
-/* Ranges are of equal numbers of units, but for the last ones. */
-static int64_t border(int64_t units, int64_t parts, int64_t part)
-{
-    return units / parts * part + clq_min_i64(units % parts, part);
-}
 
 /* The least work of the part with the most: whole tiles, and the rows of A that it packs. */
 static void split(struct product *product, int64_t threads)
@@ -306,7 +306,7 @@ static void plan_many(struct product *product)
     product->a_pitch = row_pitch(product);
     row_bytes = product->a_pitch * clq_max_i64(1, clq_ceil_div(panels->k_padded, product->piece));
     product->block_rows = kernels->rows * clq_max_i64(1, clq_min_i64(tiles, clq_min_i64(MAX_ROWS, BLOCK_BYTES / row_bytes) / kernels->rows));
-    product->strip_rows = product->kernels->rows * clq_max_i64(1, STRIP_BYTES / (int64_t)sizeof(int32_t) / product->kernels->cols / product->kernels->rows);
+    product->strip_rows = kernels->rows * clq_max_i64(1, STRIP_BYTES / (int64_t)sizeof(int32_t) / kernels->cols / kernels->rows);
     product->strip_rows = clq_min_i64(product->strip_rows, product->block_rows);
     if (product->gemm.packed) return;
     product->chunk = clq_min_i64(panels->batch * panels->per_matrix, clq_max_i64(1, CHUNK_BYTES / clq_max_i64(1, panels->bytes)));
@@ -328,16 +328,21 @@ static int32_t find_zero_point(const struct clq_gemm_params *params, bool is_uni
     return (params->zero_point ? params->zero_point[0] : params->fixed_zero_point) + offset;
 }
 
+/* What each packed element of B is more than its value. */
+static int32_t b_offset(const struct product *product)
+{
+    return flip_offset(product->kernels->flip_b[product->b_type], product->b_type);
+}
+
 static void set_zero_points(struct product *product)
 {
     const struct clq_gemm *gemm = &product->gemm;
-    const struct clq_gemm_kernels *kernels = product->kernels;
     product->is_a_uniform = is_uniform(&gemm->a_params, gemm->m);
     product->is_b_uniform = is_uniform(&gemm->b_params, gemm->n);
-    product->a_zero_point = find_zero_point(&gemm->a_params, product->is_a_uniform, flip_offset(kernels->flip_a[product->a_type], product->a_type));
-    product->b_zero_point = find_zero_point(&gemm->b_params, product->is_b_uniform, flip_offset(kernels->flip_b[product->b_type], product->b_type));
+    product->a_zero_point =
+        find_zero_point(&gemm->a_params, product->is_a_uniform, flip_offset(product->kernels->flip_a[product->a_type], product->a_type));
+    product->b_zero_point = find_zero_point(&gemm->b_params, product->is_b_uniform, b_offset(product));
     product->needs_sums = !product->is_a_uniform || product->a_zero_point != 0;
-    product->needs_row_sums = gemm->b_params.zero_point || product->b_zero_point != 0;
 }
 
 /* A few columns of B against long rows of A. */
@@ -371,7 +376,7 @@ static int64_t plan(struct product *product, const struct clq_cpu_ops *ops, cons
     *product = (struct product){.ops = ops, .kernels = kernels, .gemm = *gemm, .a_type = type_of(gemm->a.dtype), .b_type = type_of(gemm->b.dtype)};
     merge_batch(&product->gemm);
     gemm = &product->gemm;
-    set_zero_points(product);
+    product->needs_row_sums = gemm->b_params.zero_point || gemm->b_params.fixed_zero_point + b_offset(product) != 0;
     product->panels = describe_panels(kernels, gemm->packed ? gemm->packed->batch : gemm->b.batch_stride == 0 ? 1 : gemm->batch, gemm->k, gemm->n);
     product->is_a_ready = is_a_ready(product);
     split(product, count_threads(threads, gemm));
@@ -426,11 +431,10 @@ struct part {
     struct panel panels[GROUP];
 };
 
-/* An element of matrix `index`; with no elements there may be no memory either. */
-static const char *matrix_at(const struct clq_matrix *matrix, int64_t index, int64_t row, int64_t col)
+/* The zero point of packed elements of a row of A. */
+static uint32_t a_zero_point_at(const struct product *product, int64_t row)
 {
-    const int64_t bytes = clq_dtype_bits(matrix->dtype) / 8;
-    return (const char *)matrix->data + (index * matrix->batch_stride + row * matrix->row_stride + col * matrix->col_stride) * bytes;
+    return (uint32_t)product->a_zero_point + (product->is_a_uniform ? 0 : (uint32_t)product->gemm.a_params.zero_point[row]);
 }
 
 /* Rows [begin, end) of a block: all rows of a piece along k, then those of the next, so that what is in use together lies together. */
@@ -460,7 +464,6 @@ static void pack_rows(struct part *part, int64_t begin, int64_t end)
 static void pack_block(struct part *part, int64_t first, int64_t rows)
 {
     const struct product *product = part->product;
-    const struct clq_gemm_params *params = &product->gemm.a_params;
     const int64_t step = product->copied_rows ? product->copied_rows : rows;
     struct block *block = &part->block;
     const bool is_ready = product->is_a_ready;
@@ -475,7 +478,7 @@ static void pack_block(struct part *part, int64_t first, int64_t rows)
         for (int64_t i = 0; i < rows; i += step)
             pack_rows(part, i, clq_min_i64(i + step, rows));
     for (int64_t i = 0; i < rows; ++i) {
-        const uint32_t z = (uint32_t)product->a_zero_point + (product->is_a_uniform ? 0 : (uint32_t)params->zero_point[first + i]);
+        const uint32_t z = a_zero_point_at(product, first + i);
         block->zero_point[i] = (int32_t)z;
         if (!product->is_folded) block->y[i] = (int32_t)((uint32_t)block->y[i] - (uint32_t)product->gemm.k * z);
         block->row_init[i] = product->is_b_uniform ? (int32_t)-((uint32_t)product->b_zero_point * (uint32_t)block->y[i]) : 0;
@@ -724,7 +727,7 @@ static void correct_rows(const struct part *part, const struct panel *panel, int
     const struct product *product = part->product;
     const struct clq_gemm *gemm = &product->gemm;
     for (int64_t i = 0; i < rows; ++i, sums += product->kernels->cols) {
-        const uint32_t za = (uint32_t)product->a_zero_point + (product->is_a_uniform ? 0 : (uint32_t)gemm->a_params.zero_point[part->block.first + i]);
+        const uint32_t za = a_zero_point_at(product, part->block.first + i);
         const uint32_t y = product->needs_row_sums ? (uint32_t)sums[gemm->n] - (uint32_t)gemm->k * za : 0;
         for (int64_t j = 0; j < gemm->n; ++j)
             sums[j] = (int32_t)((uint32_t)sums[j] + (uint32_t)panel->col_init[j] - (product->needs_sums ? za * (uint32_t)panel->piece_sums[j] : 0) - (uint32_t)panel->zero_point[j] * y);
@@ -770,11 +773,11 @@ static void run_part(void *argument, int64_t index)
     const int64_t panel_part = index % product->panel_parts, row_part = index / product->panel_parts % product->row_parts;
     const int64_t batch_part = index / product->panel_parts / product->row_parts;
     const int64_t panels = product->last_panel - product->first_panel, rows = clq_ceil_div(product->gemm.m, kernels->row_unit);
-    const int64_t first_panel = product->first_panel + border(panels, product->panel_parts, panel_part);
-    const int64_t last_panel = product->first_panel + border(panels, product->panel_parts, panel_part + 1);
-    const int64_t first_row = border(rows, product->row_parts, row_part) * kernels->row_unit;
-    const int64_t last_row = clq_min_i64(product->gemm.m, border(rows, product->row_parts, row_part + 1) * kernels->row_unit);
-    const int64_t last_matrix = product->first_matrix + border(product->matrices, product->batch_parts, batch_part + 1);
+    const int64_t first_panel = product->first_panel + clq_gemm_border(panels, product->panel_parts, panel_part);
+    const int64_t last_panel = product->first_panel + clq_gemm_border(panels, product->panel_parts, panel_part + 1);
+    const int64_t first_row = clq_gemm_border(rows, product->row_parts, row_part) * kernels->row_unit;
+    const int64_t last_row = clq_min_i64(product->gemm.m, clq_gemm_border(rows, product->row_parts, row_part + 1) * kernels->row_unit);
+    const int64_t last_matrix = product->first_matrix + clq_gemm_border(product->matrices, product->batch_parts, batch_part + 1);
     struct part part;
     int64_t bytes;
     part.product = product;
@@ -782,7 +785,7 @@ static void run_part(void *argument, int64_t index)
     part.memory = product->parts + index * product->part_bytes;
     if (first_panel >= last_panel) return;
     if (kernels->begin) kernels->begin();
-    for (part.matrix = product->first_matrix + border(product->matrices, product->batch_parts, batch_part); part.matrix < last_matrix; ++part.matrix)
+    for (part.matrix = product->first_matrix + clq_gemm_border(product->matrices, product->batch_parts, batch_part); part.matrix < last_matrix; ++part.matrix)
         if (product->is_narrow)
             run_rows(&part, first_row, last_row);
         else
@@ -828,6 +831,7 @@ void clq_gemm_run(const struct clq_cpu_ops *ops, const struct clq_threads *threa
         product.packed = gemm->packed->data;
         product.packed_sums = gemm->packed->col_sums;
     }
+    set_zero_points(&product);
     product.is_folded = product.is_a_uniform && product.packed && !product.is_narrow;
     if (product.chunk)
         run_chunks(&product, threads, parts);

@@ -75,8 +75,8 @@ static void multiply_part(void *argument, int64_t part)
 {
     const struct job *job = argument;
     const struct clq_gemm *gemm = job->gemm;
-    const int64_t end = gemm->m / job->parts * (part + 1) + clq_min_i64(gemm->m % job->parts, part + 1);
-    for (int64_t i = gemm->m / job->parts * part + clq_min_i64(gemm->m % job->parts, part); i < end; ++i)
+    const int64_t end = clq_gemm_border(gemm->m, job->parts, part + 1);
+    for (int64_t i = clq_gemm_border(gemm->m, job->parts, part); i < end; ++i)
         multiply_row(gemm, job->matrix, i);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What follows the matrix product, as a template over the operations of vector_kernels.h and mul_s32: see gemm.h. */
+/* What follows the matrix product, as a template over the operations of vector_kernels.h: see gemm.h. */
 
 INLINE void subtract_vector(int32_t *c, int64_t lanes, vint row, const int32_t *col)
 {

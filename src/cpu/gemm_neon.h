@@ -10,51 +10,16 @@
 #define FLIP_A(type)  ((type) == CLQ_GEMM_U8 ? 0x80 : 0)
 #define FLIP_B(type)  ((type) == CLQ_GEMM_U8 ? 0x80 : 0)
 
-typedef vint vword;
-
 /* Two sums for each column, which dots_s32() adds up. */
+#define OWN_DOTS
 typedef struct {
     vint low, high;
 } vdots;
-
-INLINE vint xor_s32(vint a, vint b)
-{
-    return veorq_s32(a, b);
-}
-
-INLINE vint mul_s32(vint a, vint b)
-{
-    return vmulq_s32(a, b);
-}
-
-INLINE vint shift_left_8(vint a)
-{
-    return vshlq_n_s32(a, 8);
-}
-
-INLINE vint load_elements(int type, const char *p)
-{
-    (void)type;
-    return load32(p);
-}
-
-INLINE vint load_element_lanes(int type, const char *p, int64_t step_bytes)
-{
-    (void)type;
-    return load_lanes(p, step_bytes);
-}
 
 INLINE vint sum_elements(int type, vint sum, vint v)
 {
     (void)type;
     return vpadalq_s16(sum, vpaddlq_s8(vreinterpretq_s8_s32(v)));
-}
-
-INLINE vword load_a(const char *p)
-{
-    int32_t word;
-    memcpy(&word, p, sizeof word);
-    return splat_s32(word);
 }
 
 INLINE vdots zero_dots(void)
@@ -72,7 +37,7 @@ INLINE vint dots_s32(vdots a)
     return vpaddq_s32(a.low, a.high);
 }
 
-INLINE vdots dot(vdots sum, vint b, vword a, int lane)
+INLINE vdots dot(vdots sum, vint b, vint a, int lane)
 {
     const int8x16_t x = vreinterpretq_s8_s32(a), y = vreinterpretq_s8_s32(b);
     (void)lane;
@@ -80,11 +45,6 @@ INLINE vdots dot(vdots sum, vint b, vword a, int lane)
     sum.high = vpadalq_s16(sum.high, vmull_high_s8(x, y));
     __asm__ volatile("" : "+w"(sum.low), "+w"(sum.high)); /* one after the other: gcc 12 has more products in flight than there are registers */
     return sum;
-}
-
-INLINE void prefetch(uintptr_t p)
-{
-    __builtin_prefetch((const void *)p);
 }
 
 #include "cpu/gemm_kernels.h"

@@ -6,16 +6,33 @@
  * ELEMENT_BYTES                   of a packed element: 1, or 2 for s16
  * FLIP_A(type), FLIP_B(type)      0 or 0x80
  *
- * load_elements(type, p)          a vector of adjacent elements, widened to s16 if these are packed
- * load_element_lanes(type, p, step_bytes)      so too four words from each of WIDTH / 4 places
  * sum_elements(type, sum, v)      sum + the sum of each word of A, as packed
- * xor_s32, shift_left_8
- * spread_words(v)                 for bytes: see vector_avx512.h
+ *
+ * for s16
+ * load_elements(type, p)          a vector of adjacent elements, widened
+ * load_element_lanes(type, p, step_bytes)      so too four words from each of WIDTH / 4 places
+ *
+ * for bytes
+ * spread_words(v)                 see vector_avx512.h
  */
 #define GROUP           (4 / ELEMENT_BYTES)
 #define VECTOR_ELEMENTS (WIDTH * GROUP)
 #define SQUARE          (4 * GROUP) /* elements of a column that make four words */
 #define LINE_ELEMENTS   64          /* a cache line of a column */
+
+#if ELEMENT_BYTES == 1
+INLINE vint load_elements(int type, const char *p)
+{
+    (void)type;
+    return load32(p);
+}
+
+INLINE vint load_element_lanes(int type, const char *p, int64_t step_bytes)
+{
+    (void)type;
+    return load_lanes(p, step_bytes);
+}
+#endif
 
 INLINE vint splat_flip(uint8_t flip)
 {

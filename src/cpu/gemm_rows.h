@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Rows of A times few columns of B, as a template over the operations that gemm_pack.h and gemm_dot.h ask for: vectors lie along k, so that A is read as it
-   lies, once. Needs a vword that is a vint. */
+   lies, once. */
 
 /* Rows at a time, each a stream of memory; their sums, and a vector of each, stay in registers. */
 #define STREAM_ROWS (WIDTH == 16 ? 4 : 2)

@@ -250,6 +250,21 @@ INLINE vint or_s32(vint a, vint b)
     return _mm256_or_si256(a, b);
 }
 
+INLINE vint xor_s32(vint a, vint b)
+{
+    return _mm256_xor_si256(a, b);
+}
+
+INLINE vint mul_s32(vint a, vint b)
+{
+    return _mm256_mullo_epi32(a, b);
+}
+
+INLINE vint shift_left_8(vint a)
+{
+    return _mm256_slli_epi32(a, 8);
+}
+
 INLINE vint shift_left_16(vint a)
 {
     return _mm256_slli_epi32(a, 16);

@@ -235,6 +235,21 @@ INLINE vint or_s32(vint a, vint b)
     return vorrq_s32(a, b);
 }
 
+INLINE vint xor_s32(vint a, vint b)
+{
+    return veorq_s32(a, b);
+}
+
+INLINE vint mul_s32(vint a, vint b)
+{
+    return vmulq_s32(a, b);
+}
+
+INLINE vint shift_left_8(vint a)
+{
+    return vshlq_n_s32(a, 8);
+}
+
 INLINE vint shift_left_16(vint a)
 {
     return vshlq_n_s32(a, 16);
