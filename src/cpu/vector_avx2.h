@@ -195,11 +195,6 @@ INLINE vfloat fma_f32(vfloat a, vfloat b, vfloat c)
     return _mm256_fmadd_ps(a, b, c);
 }
 
-INLINE vfloat fma_where(vmask mask, vfloat a, vfloat b, vfloat c)
-{
-    return _mm256_fmadd_ps(a, _mm256_and_ps(b, mask), c);
-}
-
 INLINE vfloat fnma_f32(vfloat a, vfloat b, vfloat c)
 {
     return _mm256_fnmadd_ps(a, b, c);

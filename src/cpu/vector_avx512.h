@@ -158,11 +158,6 @@ INLINE vfloat fma_f32(vfloat a, vfloat b, vfloat c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
-INLINE vfloat fma_where(vmask mask, vfloat a, vfloat b, vfloat c)
-{
-    return _mm512_mask3_fmadd_ps(a, b, c, mask);
-}
-
 INLINE vfloat fnma_f32(vfloat a, vfloat b, vfloat c)
 {
     return _mm512_fnmadd_ps(a, b, c);

@@ -14,7 +14,7 @@ struct dequantizer {
 INLINE struct dequantizer get_dequantizer(int way, const struct table *table, const struct position *at, int v, int64_t col)
 {
     if (way == SPLATS) {
-        const int64_t p = at->group + (col / WIDTH >> table->vectors_shift);
+        const int64_t p = at->group + (col / WIDTH - v) / 2 + v / 2;
         return (struct dequantizer){splat_f32(table->s[p]), splat_s32(table->z[p])};
     }
     if (way == PERMUTED) {
@@ -42,14 +42,14 @@ INLINE void dequantize_quad(struct dequantization k, const char *src, bool strea
         store_quad_part(k.to, dst, y, n);
 }
 
-/* The quad from column i on, in all rows of a strip; `n` of its columns are there. Vector v has the dequantizer p[v * step]. */
-INLINE void dequantize_column_quad(struct dequantization k, bool streams, const struct strip *strip, int64_t i, int64_t n,
+/* The quad from column i on, in the first rows of a strip; `n` of its columns are there. Vector v has the dequantizer p[v * step]. */
+INLINE void dequantize_column_quad(struct dequantization k, bool streams, const struct strip *strip, int64_t rows, int64_t i, int64_t n,
                                    const struct dequantizer *p, int step)
 {
     const char *src = strip->src + i * int_bytes(k.from);
     char *dst = strip->dst + i * float_bytes(k.to);
 #pragma GCC unroll 1
-    for (int64_t row = strip->rows; row > 0; --row) {
+    for (; rows > 0; --rows) {
         if (streams) ask_for(src + strip->ahead, QUAD * int_bytes(k.from));
         dequantize_quad(k, src, streams, dst, n, p, step);
         src += strip->src_pitch;
@@ -72,7 +72,7 @@ INLINE int64_t dequantize_quads(struct dequantization k, int way, bool streams, 
     struct dequantizer p[4];
     for (; i + QUAD <= end; i += QUAD) {
         if (way != RUNS) get_dequantizers(p, way, table, at, i);
-        dequantize_column_quad(k, streams, strip, i, QUAD, way == RUNS ? shared : p, way != RUNS);
+        dequantize_column_quad(k, streams, strip, way == RUNS ? 1 : strip->rows, i, QUAD, way == RUNS ? shared : p, way != RUNS);
     }
     return i;
 }
@@ -80,49 +80,93 @@ INLINE int64_t dequantize_quads(struct dequantization k, int way, bool streams, 
 /* The columns that do not fill a quad; see vector_quantize.h. */
 typedef void (*dequantize_end)(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p);
 
-/* `shared` is that of a run; `first_param` where the row's parameters begin in the table. */
-INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *strip, const struct dequantizer *shared,
-                             const struct table *table, int64_t first_param, dequantize_end end)
+/* `first_param` is where the row's parameters begin in the table. */
+INLINE void dequantize_strip(struct dequantization k, int way, const struct strip *strip, const struct table *table, int64_t first_param,
+                             dequantize_end end)
 {
-    const bool overlap = (way == COLUMNS || (way == RUNS && !MASKED_ENDS)) && strip->cols >= QUAD;
+    const bool overlap = way == COLUMNS && strip->cols >= QUAD;
     struct position at = {0, first_param};
     struct dequantizer p[4];
     int64_t i = 0;
-    if (strip->streams) i = find_head(strip->dst, float_bytes(k.to), strip->cols, way == RUNS || way == COLUMNS ? 1 : QUAD);
-    if (strip->streams && i > 0) dequantize_quads(k, way, false, strip, 0, QUAD, shared, table, &at); /* the head, and some of what follows */
+    if (strip->streams) i = find_head(strip->dst, float_bytes(k.to), strip->cols, way == COLUMNS ? 1 : QUAD);
+    if (strip->streams && i > 0) dequantize_quads(k, way, false, strip, 0, QUAD, NULL, table, &at); /* the head, and some of what follows */
     if (strip->streams && i >= 0)
-        i = dequantize_quads(k, way, true, strip, i, strip->cols, shared, table, &at);
+        i = dequantize_quads(k, way, true, strip, i, strip->cols, NULL, table, &at);
     else
-        i = dequantize_quads(k, way, false, strip, 0, strip->cols, shared, table, &at);
-    if (overlap && i < strip->cols) i = dequantize_quads(k, way, false, strip, strip->cols - QUAD, strip->cols, shared, table, &at);
+        i = dequantize_quads(k, way, false, strip, 0, strip->cols, NULL, table, &at);
+    if (overlap && i < strip->cols) i = dequantize_quads(k, way, false, strip, strip->cols - QUAD, strip->cols, NULL, table, &at);
     if (i == strip->cols) return;
-    if (MASKED_ENDS && way == RUNS) {
-        dequantize_column_quad(k, false, strip, i, strip->cols - i, shared, 0);
-        return;
-    }
-    for (int v = 0; way == RUNS && v < 4; ++v)
-        p[v] = *shared;
-    if (way != RUNS) get_dequantizers(p, way, table, &at, i);
+    get_dequantizers(p, way, table, &at, i);
     end(strip, i, strip->cols - i, p);
 }
 
-INLINE void dequantize_runs(struct dequantization k, const struct task *task, const struct table *table, dequantize_end end)
+INLINE struct dequantizer share_dequantizer(const struct task *task, const struct run *run)
 {
-    const struct clq_span *span = &task->span;
-    for (int64_t row = 0; row < span->rows; ++row) {
-        struct strip strip = get_strip(task, table, row, int_bytes(k.from), float_bytes(k.to));
-        int64_t p = row * span->param_pitch, left = span->cols;
-        for (int64_t i = 0; left > 0; ++i, ++p) {
-            const int64_t entry = table ? row * table->row_params + i : 0;
-            const struct dequantizer shared = {splat_f32(table ? table->s[entry] : span->scale[p]),
-                                               splat_s32(table ? table->z[entry] : zero_point_at(task, p))};
-            strip.rows = 1;
-            strip.cols = clq_min_i64(span->group, left);
-            dequantize_strip(k, RUNS, &strip, &shared, NULL, 0, end);
-            strip.src += strip.cols * int_bytes(k.from);
-            strip.dst += strip.cols * float_bytes(k.to);
-            left -= strip.cols;
+    return (struct dequantizer){splat_f32(task->span.scale[run->param]), splat_s32(zero_point_at(task, run->param))};
+}
+
+/* The dequantizers of n columns from column i on, in which runs end: `shared` is that of the first run before, that of the last one after. */
+INLINE void cross_dequantizers(struct dequantizer p[4], const struct task *task, int64_t i, int64_t n, struct run *run, struct dequantizer *shared)
+{
+    for (int v = 0; v < 4; ++v)
+        p[v] = *shared;
+    do {
+        const int64_t border = run->end - i;
+        move_to_next_run(task, run);
+        *shared = share_dequantizer(task, run);
+        for (int v = 0; v < 4; ++v) {
+            const vmask before = lanes_below(border - v * WIDTH);
+            p[v] = (struct dequantizer){select_f32(before, p[v].s, shared->s), select_s32(before, p[v].z, shared->z)};
         }
+    } while (run->end < i + n);
+}
+
+/* Columns [begin, end) of a row; the run in which they begin becomes that in which they end. */
+INLINE void dequantize_run_block(struct dequantization k, bool streams, const struct strip *strip, int64_t begin, int64_t end,
+                                 const struct task *task, struct run *run, dequantize_end dequantize_rest)
+{
+    struct dequantizer shared = share_dequantizer(task, run), p[4];
+    int64_t i = begin, run_begin = begin;
+    while (true) {
+        i = dequantize_quads(k, RUNS, streams, strip, i, clq_min_i64(end, run->end), &shared, NULL, NULL);
+        if (i == end) return;
+        if (i == run->end) {
+            run_begin = i;
+            move_to_next_run(task, run);
+            shared = share_dequantizer(task, run);
+        } else if (i + QUAD <= end) {
+            cross_dequantizers(p, task, i, QUAD, run, &shared);
+            dequantize_column_quad(k, streams, strip, 1, i, QUAD, p, 1);
+            i += QUAD;
+            run_begin = i;
+        } else if (run->end >= end && MASKED_ENDS) {
+            dequantize_column_quad(k, false, strip, 1, i, end - i, &shared, 0);
+            return;
+        } else if (run->end >= end && end - run_begin >= QUAD) {
+            dequantize_column_quad(k, false, strip, 1, end - QUAD, QUAD, &shared, 0);
+            return;
+        } else {
+            for (int v = 0; v < 4; ++v)
+                p[v] = shared;
+            if (run->end < end) cross_dequantizers(p, task, i, end - i, run, &shared);
+            dequantize_rest(strip, i, end - i, p);
+            return;
+        }
+    }
+}
+
+INLINE void dequantize_runs(struct dequantization k, const struct task *task, dequantize_end end)
+{
+    for (int64_t row = 0; row < task->span.rows; ++row) {
+        struct strip strip = get_strip(task, NULL, row, int_bytes(k.from), float_bytes(k.to));
+        const int64_t head = strip.streams ? find_head(strip.dst, float_bytes(k.to), strip.cols, 1) : -1;
+        struct run run = first_run(task, row);
+        strip.rows = 1;
+        if (head > 0) dequantize_run_block(k, false, &strip, 0, head, task, &run, end);
+        if (head >= 0)
+            dequantize_run_block(k, true, &strip, head, strip.cols, task, &run, end);
+        else
+            dequantize_run_block(k, false, &strip, 0, strip.cols, task, &run, end);
     }
 }
 
@@ -131,15 +175,15 @@ INLINE void dequantize_rows(struct dequantization k, int way, const struct task 
     struct strip strip;
     for (int64_t row = 0; row < task->span.rows; row += strip.rows) {
         strip = get_strip(task, table, row, int_bytes(k.from), float_bytes(k.to));
-        dequantize_strip(k, way, &strip, NULL, table, row * table->row_params, end);
+        dequantize_strip(k, way, &strip, table, row * table->row_params, end);
     }
 }
 
 INLINE void dequantize_part(int from, int to, const struct task *task, const struct table *table, dequantize_end end)
 {
     const struct dequantization k = {from, to};
-    if (!table || table->way == RUNS)
-        dequantize_runs(k, task, table, end);
+    if (!table)
+        dequantize_runs(k, task, end);
     else if (table->way == COLUMNS)
         dequantize_rows(k, COLUMNS, task, table, end);
     else if (table->way == SPLATS)
@@ -149,7 +193,7 @@ INLINE void dequantize_part(int from, int to, const struct task *task, const str
 }
 
 #define DEQUANTIZE_END(from, to) \
-    static __attribute__((noinline)) void dequantize_end_##from##_##to(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p) { dequantize_column_quad((struct dequantization){CLQ_INT_##from, CLQ_FLOAT_##to}, false, strip, i, n, p, 1); }
+    static __attribute__((noinline)) void dequantize_end_##from##_##to(const struct strip *strip, int64_t i, int64_t n, const struct dequantizer *p) { dequantize_column_quad((struct dequantization){CLQ_INT_##from, CLQ_FLOAT_##to}, false, strip, strip->rows, i, n, p, 1); }
 #define DEQUANTIZE_PART(from, to) \
     static void dequantize_part_##from##_##to(const struct task *task, const struct table *table) { dequantize_part(CLQ_INT_##from, CLQ_FLOAT_##to, task, table, dequantize_end_##from##_##to); }
 #define DEQUANTIZE(from, to) \

@@ -49,22 +49,9 @@ INLINE struct lines get_lines(const struct clq_span *span, int64_t row, int64_t 
                           find_ahead(span, span->x_pitch, bytes)};
 }
 
-/* From column `col` on. */
-INLINE struct lines get_run(const struct lines *row, int64_t col, int64_t n, int64_t bytes)
-{
-    struct lines run = *row;
-    run.src += col * bytes;
-    run.dst += col * bytes;
-    if (run.x) run.x += col * bytes;
-    if (run.mask) run.mask += col / 8;
-    run.rows = 1;
-    run.cols = n;
-    return run;
-}
-
 INLINE struct quantization quotient_of(struct fake k)
 {
-    return (struct quantization){k.type, 1, EITHER, false};
+    return (struct quantization){k.type, 1, false};
 }
 
 INLINE struct faker make_faker(struct quantizer quantizer, const struct target *target)
@@ -126,22 +113,28 @@ INLINE void put_bits(const vmask *inside, const vfloat *x, uint8_t *mask, int64_
     }
 }
 
-/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling: a quad that is streamed is whole. Vector v has the faker
-   p[v * step]. */
+/* That of vector v of a quad; see quantizer_of(). */
+INLINE struct faker faker_of(struct fake k, const struct faker *p, int step, int64_t border, int v, const struct target *target)
+{
+    if (step != MIXED) return p[v * step];
+    return make_faker(mix_quantizers(quotient_of(k), lanes_below(border - v * WIDTH), &p[0].quantizer, &p[1].quantizer, target), target);
+}
+
+/* Four vectors; `n` of their elements are there, QUAD if that is known when compiling: a quad that is streamed is whole. */
 INLINE void fake_quad(struct fake k, const char *src, const char *values, bool streams, char *dst, uint8_t *mask, int64_t n,
-                      const struct faker *p, int step, int64_t *counts)
+                      const struct faker *p, int step, int64_t border, const struct target *target, int64_t *counts)
 {
     vmask inside[4];
     vfloat x[4], y[4];
     for (int v = 0; v < 4; ++v) {
-        const struct faker *const faker = &p[v * step];
+        const struct faker faker = faker_of(k, p, step, border, v, target);
         const char *at = (k.work == BACKWARD ? values : src) + v * WIDTH * float_bytes(k.type);
         vint q, clamped;
         x[v] = n == QUAD ? load_float(k.type, at) : load_float_part(k.type, at, part_of_quad(n, v));
-        q = round_s32(get_quotient(quotient_of(k), x[v], &faker->quantizer));
-        clamped = min_s32(max_s32(q, faker->lo), faker->hi);
+        q = round_s32(get_quotient(quotient_of(k), x[v], &faker.quantizer));
+        clamped = min_s32(max_s32(q, faker.lo), faker.hi);
         inside[v] = equal_s32(q, clamped);
-        y[v] = mul_f32(to_f32(clamped), faker->quantizer.s);
+        y[v] = mul_f32(to_f32(clamped), faker.quantizer.s);
     }
     if (k.work == BACKWARD)
         keep_quad(k.type, src, streams, dst, n, inside);
@@ -152,18 +145,18 @@ INLINE void fake_quad(struct fake k, const char *src, const char *values, bool s
     if (k.work == FORWARD_BITS) put_bits(inside, x, mask, n, counts);
 }
 
-/* The quad from column i on, a multiple of 8, in all rows; `n` of its columns are there. */
-INLINE void fake_column_quad(struct fake k, bool streams, const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int step,
-                             int64_t *counts)
+/* The quad from column i on, a multiple of 8, in the first rows; `n` of its columns are there. */
+INLINE void fake_column_quad(struct fake k, bool streams, const struct lines *lines, int64_t rows, int64_t i, int64_t n, const struct faker *p,
+                             int step, int64_t border, const struct target *target, int64_t *counts)
 {
     const char *src = lines->src + i * float_bytes(k.type), *x = k.work == BACKWARD ? lines->x + i * float_bytes(k.type) : NULL;
     char *dst = lines->dst + i * float_bytes(k.type);
     uint8_t *mask = k.work == FORWARD_BITS && lines->mask ? lines->mask + i / 8 : NULL;
 #pragma GCC unroll 1
-    for (int64_t row = lines->rows; row > 0; --row) {
+    for (; rows > 0; --rows) {
         if (streams) ask_for(src + lines->src_ahead, QUAD * float_bytes(k.type));
         if (streams && k.work == BACKWARD) ask_for(x + lines->x_ahead, QUAD * float_bytes(k.type));
-        fake_quad(k, src, x, streams, dst, mask, n, p, step, counts);
+        fake_quad(k, src, x, streams, dst, mask, n, p, step, border, target, counts);
         src += lines->src_pitch;
         dst += lines->dst_pitch;
         if (k.work == BACKWARD) x += lines->x_pitch;
@@ -183,81 +176,114 @@ INLINE void get_fakers(struct faker p[4], struct fake k, int way, const struct t
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
 
-/* The quads of the columns from i on; returns where they end. `shared` is that of a run. */
-INLINE int64_t fake_quads(struct fake k, int way, bool streams, const struct lines *lines, int64_t i, const struct faker *shared,
+/* The quads of columns [i, end); returns where they end. `shared` is that of a run. */
+INLINE int64_t fake_quads(struct fake k, int way, bool streams, const struct lines *lines, int64_t i, int64_t end, const struct faker *shared,
                           const struct table *table, struct position *at, const struct target *target, int64_t *counts)
 {
     struct faker p[4];
-    for (; i + QUAD <= lines->cols; i += QUAD) {
+    for (; i + QUAD <= end; i += QUAD) {
         if (way != RUNS) get_fakers(p, k, way, table, at, i, target);
-        fake_column_quad(k, streams, lines, i, QUAD, way == RUNS ? shared : p, way != RUNS, counts);
+        fake_column_quad(k, streams, lines, way == RUNS ? 1 : lines->rows, i, QUAD, way == RUNS ? shared : p, way != RUNS, 0, target, counts);
     }
     return i;
 }
 
 /* Columns [i, i + n), less than a quad. */
-INLINE void fake_part(struct fake k, int way, const struct lines *lines, int64_t i, int64_t n, const struct faker *shared, const struct table *table,
-                      struct position *at, const struct target *target, fake_end end, int64_t *counts)
+INLINE void fake_part(struct fake k, int way, const struct lines *lines, int64_t i, int64_t n, const struct table *table, struct position *at,
+                      const struct target *target, fake_end end, int64_t *counts)
 {
     const struct lines copy = *lines;
     struct faker p[4];
-    for (int v = 0; way == RUNS && v < 4; ++v)
-        p[v] = *shared;
-    if (way != RUNS) get_fakers(p, k, way, table, at, i, target);
+    get_fakers(p, k, way, table, at, i, target);
     end(&copy, i, n, p, counts);
 }
 
-/* `shared` is that of a run; `first_param` where the row's parameters begin in the table. */
-INLINE void fake_strip(struct fake k, int way, const struct lines *lines, const struct faker *shared, const struct table *table,
-                       int64_t first_param, const struct target *target, fake_end end, int64_t *counts)
+/* Columns that must be done so that those behind them can be streamed, -1 if they cannot: a mask is cut at whole bytes. */
+INLINE int64_t find_lines_head(struct fake k, const struct lines *lines, int64_t unit)
 {
-    const int64_t unit = way != RUNS && way != COLUMNS ? QUAD : k.work == FORWARD_BITS && lines->mask ? 8 : 1;
-    int64_t i = lines->streams ? find_head(lines->dst, float_bytes(k.type), lines->cols, unit) : -1;
+    if (!lines->streams) return -1;
+    return find_head(lines->dst, float_bytes(k.type), lines->cols, k.work == FORWARD_BITS && lines->mask ? clq_max_i64(unit, 8) : unit);
+}
+
+/* `first_param` is where the row's parameters begin in the table. */
+INLINE void fake_strip(struct fake k, int way, const struct lines *lines, const struct table *table, int64_t first_param,
+                       const struct target *target, fake_end end, int64_t *counts)
+{
+    int64_t i = find_lines_head(k, lines, way == COLUMNS ? 1 : QUAD);
     struct position at = {0, first_param};
-    if (i > 0) fake_part(k, way, lines, 0, i, shared, table, &at, target, end, counts);
+    if (i > 0) fake_part(k, way, lines, 0, i, table, &at, target, end, counts);
     if (i >= 0)
-        i = fake_quads(k, way, true, lines, i, shared, table, &at, target, counts);
+        i = fake_quads(k, way, true, lines, i, lines->cols, NULL, table, &at, target, counts);
     else
-        i = fake_quads(k, way, false, lines, 0, shared, table, &at, target, counts);
-    if (i == lines->cols) return;
-    if (MASKED_ENDS && way == RUNS)
-        fake_column_quad(k, false, lines, i, lines->cols - i, shared, 0, counts);
-    else
-        fake_part(k, way, lines, i, lines->cols - i, shared, table, &at, target, end, counts);
+        i = fake_quads(k, way, false, lines, 0, lines->cols, NULL, table, &at, target, counts);
+    if (i < lines->cols) fake_part(k, way, lines, i, lines->cols - i, table, &at, target, end, counts);
 }
 
-/* The first elements of a run that begins at bit `bit` of a byte of the mask, whose lower bits are there: no more than end the byte. */
-INLINE void join_byte(struct lines head, int64_t bit, const struct faker *shared, fake_end end, int64_t *counts)
+INLINE struct faker share_faker(struct fake k, const struct task *task, const struct run *run, const struct target *target)
 {
-    const struct faker p[4] = {*shared, *shared, *shared, *shared};
-    uint8_t *const mask = head.mask, bits;
-    head.mask = &bits;
-    end(&head, 0, head.cols, p, counts);
-    *mask |= (uint8_t)(bits << bit);
+    return make_faker(share_quantizer(quotient_of(k), task, run->param, target), target);
 }
 
-INLINE void fake_runs(struct fake k, const struct task *task, const struct table *table, const struct target *target, fake_end end,
-                      int64_t *counts)
+/* Less than a quad, or one in which several runs end. */
+INLINE void fake_rest_of_runs(const struct lines *lines, int64_t i, int64_t n, const struct task *task, struct run *run,
+                              const struct target *target, fake_end end, int64_t *counts)
 {
-    const struct clq_span *span = &task->span;
-    const int64_t bytes = float_bytes(k.type);
-    for (int64_t row = 0; row < span->rows; ++row) {
-        const struct lines line = get_lines(span, row, bytes);
-        int64_t p = row * span->param_pitch;
-        for (int64_t i = 0, col = 0, last; col < span->cols; ++i, ++p) {
-            const int64_t entry = table ? row * table->row_params + i : 0;
-            const struct faker shared = make_faker(share_quantizer(quotient_of(k), task, p, table, entry, target), target);
-            struct lines run;
-            last = clq_min_i64(span->cols, col + span->group);
-            if (k.work == FORWARD_BITS && line.mask && col % 8 != 0) {
-                const int64_t n = clq_min_i64(last - col, 8 - col % 8);
-                join_byte(get_run(&line, col, n, bytes), col % 8, &shared, end, counts);
-                col += n;
-            }
-            run = get_run(&line, col, last - col, bytes);
-            fake_strip(k, RUNS, &run, &shared, NULL, 0, target, end, counts);
-            col = last;
+    const struct lines copy = *lines;
+    struct run last = *run;
+    struct quantizer quantizers[4];
+    struct faker p[4];
+    get_run_quantizers(quantizers, task, i, n, &last, target);
+    for (int v = 0; v < 4; ++v)
+        p[v] = make_faker(quantizers[v], target);
+    end(&copy, i, n, p, counts);
+    *run = last;
+}
+
+/* Columns [begin, end) of a row; the run in which they begin becomes that in which they end. */
+INLINE void fake_run_block(struct fake k, bool streams, const struct lines *lines, int64_t begin, int64_t end, const struct task *task,
+                           struct run *run, const struct target *target, fake_end rest, int64_t *counts)
+{
+    struct faker p[2] = {share_faker(k, task, run, target)};
+    int64_t i = begin, border;
+    while (true) {
+        i = fake_quads(k, RUNS, streams, lines, i, clq_min_i64(end, run->end), p, NULL, NULL, target, counts);
+        if (i == end) return;
+        border = run->end - i;
+        if (border == 0) {
+            move_to_next_run(task, run);
+            p[0] = share_faker(k, task, run, target);
+            continue;
         }
+        if (border >= end - i && MASKED_ENDS) {
+            fake_column_quad(k, false, lines, 1, i, end - i, p, 0, 0, target, counts);
+            return;
+        }
+        if (i + QUAD > end || !is_next_run_long(task, run, i)) {
+            fake_rest_of_runs(lines, i, clq_min_i64(QUAD, end - i), task, run, target, rest, counts);
+            i = clq_min_i64(end, i + QUAD);
+            p[0] = share_faker(k, task, run, target);
+            continue;
+        }
+        move_to_next_run(task, run);
+        p[1] = share_faker(k, task, run, target);
+        fake_column_quad(k, streams, lines, 1, i, QUAD, p, MIXED, border, target, counts);
+        p[0] = p[1];
+        i += QUAD;
+    }
+}
+
+INLINE void fake_runs(struct fake k, const struct task *task, const struct target *target, fake_end end, int64_t *counts)
+{
+    for (int64_t row = 0; row < task->span.rows; ++row) {
+        struct lines line = get_lines(&task->span, row, float_bytes(k.type));
+        const int64_t head = find_lines_head(k, &line, 1);
+        struct run run = first_run(task, row);
+        line.rows = 1;
+        if (head > 0) fake_run_block(k, false, &line, 0, head, task, &run, target, end, counts);
+        if (head >= 0)
+            fake_run_block(k, true, &line, head, line.cols, task, &run, target, end, counts);
+        else
+            fake_run_block(k, false, &line, 0, line.cols, task, &run, target, end, counts);
     }
 }
 
@@ -268,7 +294,7 @@ INLINE void fake_rows(struct fake k, int way, const struct task *task, const str
     for (int64_t row = 0; row < task->span.rows; row += lines.rows) {
         lines = get_lines(&task->span, row, float_bytes(k.type));
         if (table->row_params) lines.rows = 1;
-        fake_strip(k, way, &lines, NULL, table, row * table->row_params, target, end, counts);
+        fake_strip(k, way, &lines, table, row * table->row_params, target, end, counts);
     }
 }
 
@@ -283,7 +309,7 @@ INLINE void fake_ways(struct fake k, const struct task *task, const struct table
     else if (table && table->way == SPLATS)
         fake_rows(k, SPLATS, task, table, &target, end, counts);
     else
-        fake_runs(k, task, table, &target, end, counts);
+        fake_runs(k, task, &target, end, counts);
 }
 
 INLINE void fake_forward(int type, const struct task *task, const struct table *table, fake_end end)
@@ -295,7 +321,7 @@ INLINE void fake_forward(int type, const struct task *task, const struct table *
 }
 
 #define FAKE_END(name, type, work) \
-    static __attribute__((noinline)) void name##_end_##type(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts) { fake_column_quad((struct fake){CLQ_FLOAT_##type, work}, false, lines, i, n, p, 1, counts); }
+    static __attribute__((noinline)) void name##_end_##type(const struct lines *lines, int64_t i, int64_t n, const struct faker *p, int64_t *counts) { fake_column_quad((struct fake){CLQ_FLOAT_##type, work}, false, lines, lines->rows, i, n, p, 1, 0, NULL, counts); }
 #define FAKE_QUANTIZE(type) \
     FAKE_END(fake, type, FORWARD_BITS) \
     static void fake_part_##type(const struct task *task, const struct table *table) { fake_forward(CLQ_FLOAT_##type, task, table, fake_end_##type); } \

@@ -19,7 +19,7 @@
  * min_f32(a, b), max_f32   NaN if b is NaN; a is a number
  * round_s32                nearest, ties to even, of a number below 2^31; NaN and numbers below -2^20 may give any integer below -2^20
  * round_full_s32           the same saturated to s32, NaN gives -2^31
- * fma_f32(a, b, c)         a * b + c rounded once; fnma_f32 c - a * b; fma_where(m, a, b, c) fma_f32 where m is true, else c for a finite a
+ * fma_f32(a, b, c)         a * b + c rounded once; fnma_f32 c - a * b
  * less_f32                 false for NaN
  * permute4(p, i)           lanes of the four words at p; lane_index(k) is what names word k in i
  * count_equal_16, _32      lanes that are equal are counted up

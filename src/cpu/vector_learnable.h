@@ -82,6 +82,19 @@ INLINE void learn_vectors(int type, int count, bool streams, const struct vector
 
 /* ------------------------------------------------------------------------------------------------ runs */
 
+/* From column `col` on. */
+INLINE struct lines get_run(const struct lines *row, int64_t col, int64_t n, int64_t bytes)
+{
+    struct lines run = *row;
+    run.src += col * bytes;
+    run.dst += col * bytes;
+    if (run.x) run.x += col * bytes;
+    if (run.mask) run.mask += col / 8;
+    run.rows = 1;
+    run.cols = n;
+    return run;
+}
+
 INLINE void learn_run(int type, const struct lines *run, const struct faker *p, bool with_outside, struct slope_sums *sums)
 {
     const int64_t bytes = float_bytes(type), step = WIDTH * bytes;
@@ -110,7 +123,7 @@ INLINE void learn_runs(int type, const struct task *task, const struct target *t
         for (int64_t col = 0; col < span->cols; col += span->group, ++p) {
             const struct lines run = get_run(&line, col, clq_min_i64(span->group, span->cols - col), float_bytes(type));
             const struct quantization k = quotient_of((struct fake){type, BACKWARD});
-            const struct faker faker = make_faker(share_quantizer(k, task, p, NULL, 0, target), target);
+            const struct faker faker = make_faker(share_quantizer(k, task, p, target), target);
             struct slope_sums sums = no_slopes();
             learn_run(type, &run, &faker, with_outside, &sums);
             span->slopes[p] += sum_f64(add_f64(sums.slopes[0], sums.slopes[1]));
@@ -202,7 +215,7 @@ INLINE void learn_columns(int type, const struct task *task, const struct target
 
 INLINE void learnable_backward(int type, const struct clq_span *span)
 {
-    const struct task task = {*span, 0};
+    const struct task task = {.span = *span};
     const struct target target = make_target(&task);
     if (span->rows <= 0 || span->cols <= 0) return;
     if (span->group > 1 && span->group < clq_min_i64(WIDTH, span->cols))

@@ -180,11 +180,6 @@ INLINE vfloat fma_f32(vfloat a, vfloat b, vfloat c)
     return vfmaq_f32(c, a, b);
 }
 
-INLINE vfloat fma_where(vmask mask, vfloat a, vfloat b, vfloat c)
-{
-    return vfmaq_f32(c, a, vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(b), mask)));
-}
-
 INLINE vfloat fnma_f32(vfloat a, vfloat b, vfloat c)
 {
     return vfmsq_f32(c, a, b);

@@ -2,9 +2,9 @@
 /*
  * Part of vector_kernels.h: how the parameters of a span reach the lanes. A kernel works on rows in one of four ways:
  *
- * RUNS      the elements of a run of any length have the same parameters: they are splat once
+ * RUNS      the elements of a run have the same parameters: they are splat once. Quads in which runs end blend those of several
  * COLUMNS   each element of a row has its own, taken from a table as the elements are, and from its beginning again after `period` of them
- * SPLATS    those of a vector have the same: groups of one or two vectors
+ * SPLATS    those of two vectors have the same
  * PERMUTED  those of a vector belong to at most four groups: they are taken from a table and permuted
  *
  * A table holds what a kernel needs of up to TABLE parameters. Rows that share it are worked on a few at a time, so that the parameters of a
@@ -29,6 +29,12 @@ struct position {
     int64_t vector, group;
 };
 
+/* The elements that follow each other with the same parameter, up to column `end`; `row_param` is that of the row's first ones. */
+struct run {
+    int64_t end, row_end;
+    int64_t param, row_param;
+};
+
 struct table {
     _Alignas(64) float s[TABLE + TABLE_END];
     float r[TABLE + TABLE_END]; /* fl(1 / s); requantize: the multipliers */
@@ -42,13 +48,13 @@ struct table {
     int64_t period; /* a quad or more */
     int64_t row_params; /* each row has so many of its own, one row's behind the other's; 0: all rows have the same */
     int way;
-    int vectors_shift; /* splats: log2 of the vectors in a group */
 };
 
 /* A span, and how far its integers are above those that the kernel works with: unsigned ones become signed ones of the same width. */
 struct task {
     struct clq_span span;
     int32_t bias;
+    int64_t row_cols; /* runs: after so many columns another row begins; rows one behind the other are one */
 };
 
 /* Works on the rows and columns of a span; `table` holds the parameters from that of column 0 on, or is NULL if they are to be taken from the
@@ -67,6 +73,40 @@ INLINE void move_to_next_quad(const struct table *table, struct position *at)
 INLINE void wrap_columns(const struct table *table, struct position *at, int64_t col)
 {
     if (col + at->group >= table->period) at->group -= table->period;
+}
+
+INLINE struct run first_run(const struct task *task, int64_t row)
+{
+    const int64_t param = row * task->span.param_pitch;
+    return (struct run){clq_min_i64(task->span.group, task->row_cols), task->row_cols, param, param};
+}
+
+INLINE void move_to_next_run(const struct task *task, struct run *run)
+{
+    if (run->end < run->row_end) {
+        ++run->param;
+        run->end = clq_min_i64(run->end + task->span.group, run->row_end);
+        return;
+    }
+    run->row_param += task->span.param_pitch;
+    run->param = run->row_param;
+    run->end = run->row_end + clq_min_i64(task->span.group, task->row_cols);
+    run->row_end += task->row_cols;
+}
+
+/* The next run goes on to the end of the quad from column i on. */
+INLINE bool is_next_run_long(const struct task *task, const struct run *run, int64_t i)
+{
+    struct run next = *run;
+    move_to_next_run(task, &next);
+    return next.end >= i + QUAD;
+}
+
+/* The lanes below lane n, which may be any number. */
+INLINE vmask lanes_below(int64_t n)
+{
+    static const int32_t numbers[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return less_s32(load32(numbers), splat_s32((int32_t)n));
 }
 
 INLINE const char *move(const void *p, int64_t elements, int64_t bytes)
@@ -153,10 +193,7 @@ static void start_table(struct table *table, int64_t group, int64_t cols)
     table->group = group;
     table->period = INT64_MAX;
     table->row_params = 0;
-    table->vectors_shift = group == 2 * WIDTH;
-    if (group >= QUAD) {
-        table->way = RUNS;
-    } else if (group == WIDTH || group == 2 * WIDTH) {
+    if (group == 2 * WIDTH) {
         table->way = SPLATS;
     } else if (group >= PERMUTED_GROUP && group > 1) {
         table->way = PERMUTED;
@@ -268,17 +305,28 @@ static void join_rows(struct clq_span *span)
     if (one_for_all) span->group = span->cols;
 }
 
-/* Where a row holds so few groups, filling a table for it alone costs more than it saves. */
-#define FEW_GROUPS 8
-
-INLINE bool has_joined_params(const struct clq_span *span)
+/* Groups of a few elements where filling a table for a row alone costs more than it saves. */
+INLINE bool has_few_groups(const struct clq_span *span)
 {
-    return span->param_pitch == clq_ceil_div(span->cols, span->group);
+    const int64_t most = 8;
+    return span->rows > 1 && span->param_pitch != 0 && span->cols <= most * span->group && span->param_pitch != clq_ceil_div(span->cols, span->group);
+}
+
+/* By runs: rows one behind the other are one. */
+static void run_runs(struct task *task, span_kernel kernel)
+{
+    struct clq_span *span = &task->span;
+    task->row_cols = span->cols;
+    if (is_dense(span)) {
+        span->cols *= span->rows;
+        span->rows = 1;
+    }
+    kernel(task, NULL);
 }
 
 static void run_span(const struct clq_span *whole, int32_t bias, span_kernel kernel, int64_t src_bytes, int64_t dst_bytes)
 {
-    struct task task = {*whole, bias};
+    struct task task = {.span = *whole, .bias = bias};
     struct clq_span *span = &task.span;
     bool has_short_rows;
     if (span->rows <= 0 || span->cols <= 0) return;
@@ -287,10 +335,8 @@ static void run_span(const struct clq_span *whole, int32_t bias, span_kernel ker
     join_rows(span);
     has_short_rows = span->rows > 1 && span->param_pitch == 0 && span->group == 1 && is_dense(span) && span->cols <= TABLE / 2;
     if (span->rows > 1 && span->cols < STREAM_COLS && !has_short_rows) span->streams = false;
-    if (span->group == span->cols)
-        kernel(&task, NULL);
-    else if (span->rows > 1 && span->param_pitch != 0 && span->cols <= FEW_GROUPS * span->group && !has_joined_params(span))
-        kernel(&task, NULL);
+    if (span->group == span->cols || span->group >= QUAD || has_few_groups(span))
+        run_runs(&task, kernel);
     else if (has_short_rows)
         run_short_rows(&task, kernel, src_bytes, dst_bytes);
     else
@@ -313,7 +359,7 @@ INLINE int64_t find_ahead(const struct clq_span *span, int64_t pitch, int64_t by
 {
     const int64_t row_bytes = span->cols * bytes;
     if (!span->streams || span->rows == 1 || row_bytes >= AHEAD_BYTES) return AHEAD_BYTES;
-    return clq_ceil_div(AHEAD_BYTES / 2, row_bytes) * pitch * bytes;
+    return clq_ceil_div(AHEAD_BYTES, row_bytes) * pitch * bytes;
 }
 
 /* Quads of a row may be streamed if those from some column on are aligned: after how many columns, less than a quad; -1 if that cannot be, or is not
