@@ -122,36 +122,36 @@ struct clq_packed {
 };
 
 /*
- * One operation. Loops are in an order of the layer above's choice, merged as far as possible; a 4-bit operand and a mask are contiguous in
- * the order of the loops and start on a byte. Parameters are contiguous arrays of param_count entries, checked if they are in host memory.
- * A mask has element i in bit i % 8 of byte i / 8; spare bits are written as 0.
+ * One operation, beginning with what most kinds read. Loops are in an order of the layer above's choice, merged as far as possible; a 4-bit operand
+ * and a mask are contiguous in the order of the loops and start on a byte. Parameters are contiguous arrays of param_count entries, checked if they
+ * are in host memory. A mask has element i in bit i % 8 of byte i / 8; spare bits are written as 0.
  *
  * Where device[arg] is not NULL it is memory of the context's device, and the argument's pointer is the offset in it, in bytes.
  */
 struct clq_op {
     enum clq_op_kind kind;
+    int32_t rank;            /* loops, outermost first; 1 or more */
     struct clq_op *then;     /* what is to be run when this one is done, or NULL */
-    bool in_place;           /* an output is an input: the operation cannot be begun twice */
-    void *device[CLQ_ARGS];
     int64_t count;           /* elements: the product of the extents; 1 or more */
+    int64_t param_count;
+    const float *scale;        /* not used by CLQ_OP_ERROR_STATS against a float operand 1, nor by CLQ_OP_BACKWARD with a mask */
+    const int32_t *zero_point; /* if has_zero_point, else NULL: fixed_zero_point */
+    int32_t fixed_zero_point;
+    int32_t qmin, qmax;      /* the range that quantized values take */
+    bool has_zero_point;
+    bool reciprocal;
+    bool counted;
+    bool in_place;           /* an output is an input: the operation cannot be begun twice */
     struct {
         clq_dtype dtype;     /* CLQ_DTYPE_NONE: not there; a mask has CLQ_U8 */
         void *data;
     } operand[CLQ_OPERANDS];
-    int64_t param_count;
-    const float *scale;        /* not used by CLQ_OP_ERROR_STATS against a float operand 1, nor by CLQ_OP_BACKWARD with a mask */
-    const int32_t *zero_point; /* if has_zero_point, else NULL: fixed_zero_point */
-    bool has_zero_point;
-    int32_t fixed_zero_point;
     int32_t *source_zero_point; /* an output of CLQ_OP_MULTIPLIERS, an input of CLQ_OP_REQUANTIZE */
     const float *target_scale;
     const int32_t *target_zero_point; /* if has_target_zero_point, else NULL: fixed_target_zero_point */
     bool has_target_zero_point;
     int32_t fixed_target_zero_point;
     bool is_single, is_target_single; /* CLQ_OP_MULTIPLIERS: scale and zero_point, or the target's, have one entry for all */
-    int32_t qmin, qmax; /* the range that quantized values take */
-    bool reciprocal;
-    bool counted;
     struct clq_range_rule rule;
     float *lo, *hi; /* param_count entries each */
     bool averaged;
@@ -167,9 +167,17 @@ struct clq_op {
     int64_t *counts_out; /* which then receives them */
     struct clq_error_sums sums;
     const struct clq_gemm *gemm;
-    int32_t rank; /* loops, outermost first; 1 or more */
+    void *device[CLQ_ARGS];
     struct clq_loop loops[CLQ_MAX_RANK];
 };
+
+/* clq_dtype_bits() of a dtype there is. */
+static inline int64_t clq_bits(clq_dtype dtype)
+{
+    static const unsigned char bits[] = {[CLQ_F32] = 32, [CLQ_F16] = 16, [CLQ_BF16] = 16, [CLQ_F64] = 64, [CLQ_S8] = 8,   [CLQ_U8] = 8,
+                                         [CLQ_S4] = 4,   [CLQ_U4] = 4,   [CLQ_S16] = 16,  [CLQ_U16] = 16, [CLQ_S32] = 32, [CLQ_S64] = 64};
+    return bits[dtype];
+}
 
 /* Zeroes an operation but for its loops, which are large and mostly unused. */
 static inline void clq_op_init(struct clq_op *op, enum clq_op_kind kind)
@@ -186,7 +194,7 @@ static inline bool clq_op_has_operand(const struct clq_op *op, int k)
 /* Bits of an element of an operand that is there. */
 static inline int64_t clq_op_bits(const struct clq_op *op, int k)
 {
-    return k == CLQ_MASK ? 1 : clq_dtype_bits(op->operand[k].dtype);
+    return k == CLQ_MASK ? 1 : clq_bits(op->operand[k].dtype);
 }
 
 /* The operand is written. */

@@ -93,7 +93,7 @@ static clq_status set_up(clq_context *context, const clq_context_options *option
     struct clq_option_sources sources;
     clq_context_options resolved = *options;
 
-    if (!clq_rounding_is_nearest())
+    if (!clq_fp_mode_is_nearest(clq_fp_mode_get()))
         return clq_fail(context, CLQ_ERROR_ROUNDING, "clq_context_create: the calling thread's rounding mode is not to nearest");
     CLQ_TRY(check_device_options(context, options));
     CLQ_TRY(set_thread_count(context, options->num_threads));

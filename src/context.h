@@ -3,6 +3,7 @@
 #ifndef CLQ_CONTEXT_H
 #define CLQ_CONTEXT_H
 
+#include "base/fp_mode.h"
 #include "base/thread.h"
 #include <clquant.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@ struct clq_context {
     bool no_fallback;
     const char *ran_on;                /* name of the backend of the last operation */
     const char *call;                  /* the function being run, "clq_quantize" */
+    clq_fp_mode fp_mode;               /* that of the thread that called it */
     bool batching;
     struct clq_task *first_task, **next_task; /* of the batch */
     struct clq_task *spare_tasks;             /* of earlier batches, to be used again */

@@ -40,6 +40,17 @@ static bool is_outside(const struct clq_loop *a, const struct clq_loop *b, int l
     return false;
 }
 
+static void sort_loops(struct clq_loop *loops, const struct clq_loop *end, int lead)
+{
+    for (struct clq_loop *next = loops + 1; next < end; ++next) {
+        const struct clq_loop loop = *next;
+        struct clq_loop *at = next;
+        for (; at > loops && is_outside(&loop, at - 1, lead); --at)
+            *at = at[-1];
+        *at = loop;
+    }
+}
+
 /* Makes one loop of two neighbours if every operand and the parameters move alike. */
 static bool merge(struct clq_loop *outer, const struct clq_loop *inner)
 {
@@ -59,43 +70,41 @@ static bool merge(struct clq_loop *outer, const struct clq_loop *inner)
     return true;
 }
 
+static void set_operand(struct clq_op *op, int k, const struct clq_operand *operand)
+{
+    op->operand[k].dtype = operand->tensor->dtype;
+    op->operand[k].data = operand->data;
+    op->device[CLQ_ARG_0 + k] = operand->device;
+}
+
 void clq_op_set_operands(struct clq_op *op, const struct clq_operand *const operands[CLQ_MASK], const struct clq_operand *mask, int lead,
                          const struct clq_scheme_info *info)
 {
     const struct clq_operand *leader = mask ? mask : operands[lead];
     const clq_tensor *x = operands[lead]->tensor;
     int64_t row_major = operands[lead]->count; /* the stride of a mask */
-    int32_t n = 0, merged = 0;
+    struct clq_loop *end = op->loops, *merged = op->loops;
 
-    for (int k = 0; k < CLQ_OPERANDS; ++k) {
-        const struct clq_operand *operand = k == CLQ_MASK ? mask : operands[k];
-        if (!operand) continue;
-        op->operand[k].dtype = operand->tensor->dtype;
-        op->operand[k].data = operand->data;
-        op->device[CLQ_ARG_0 + k] = operand->device;
-    }
+    for (int k = 0; k < CLQ_MASK; ++k)
+        if (operands[k]) set_operand(op, k, operands[k]);
+    if (mask) set_operand(op, CLQ_MASK, mask);
     for (int32_t i = 0; i < x->rank; ++i) {
-        struct clq_loop loop = {.extent = x->shape[i]};
-        int32_t at = n;
-        if (loop.extent <= 1) continue;
-        row_major /= loop.extent;
+        if (x->shape[i] <= 1) continue;
+        end->extent = x->shape[i];
         for (int k = 0; k < CLQ_MASK; ++k)
-            if (operands[k]) loop.stride[k] = operands[k]->tensor->strides[i];
-        if (mask) loop.stride[CLQ_MASK] = row_major;
-        set_param_stride(&loop, i, info);
-        /* A contiguous leader is in order already, and a 4-bit one always is. */
-        for (; !leader->contiguous && at > 0 && is_outside(&loop, &op->loops[at - 1], lead); --at)
-            op->loops[at] = op->loops[at - 1];
-        op->loops[at] = loop;
-        ++n;
+            end->stride[k] = operands[k] ? operands[k]->tensor->strides[i] : 0;
+        end->stride[CLQ_MASK] = mask ? row_major /= end->extent : 0;
+        set_param_stride(end++, i, info);
     }
-    for (int32_t i = 1; i < n; ++i)
-        if (!merge(&op->loops[merged], &op->loops[i])) op->loops[++merged] = op->loops[i];
-    if (n == 0) {
+    /* A contiguous leader is in order already, and a 4-bit one always is. */
+    if (!leader->contiguous) sort_loops(op->loops, end, lead);
+    for (const struct clq_loop *loop = op->loops + 1; loop < end; ++loop)
+        if (!merge(merged, loop)) *++merged = *loop;
+    if (end == op->loops) {
         op->loops[0] = (struct clq_loop){.extent = 1, .group = 1};
         for (int k = 0; k < CLQ_OPERANDS; ++k)
             op->loops[0].stride[k] = clq_op_has_operand(op, k);
     }
-    op->rank = n == 0 ? 1 : merged + 1;
+    op->rank = (int32_t)(merged - op->loops) + 1;
     op->count = operands[lead]->count;
 }

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/fp_mode.h"
 #include "base/util.h"
+#include "quant_math.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -197,15 +198,10 @@ clq_status clq_param_room(const struct clq_call *call, struct clq_param *param)
     return CLQ_OK;
 }
 
-static bool is_view_itself(const struct clq_param *param)
-{
-    return param->device == param->operand.device && param->data == param->operand.data;
-}
-
 clq_status clq_param_load(const struct clq_call *call, struct clq_param *param)
 {
     CLQ_TRY(clq_param_room(call, param));
-    if (!param->operand.tensor || param->operand.count == 0 || is_view_itself(param)) return CLQ_OK;
+    if (!param->operand.tensor || param->operand.count == 0 || clq_param_is_view(param)) return CLQ_OK;
     if (param->device) return copy_on_device(call->context, param, true);
     copy_values(&param->operand, param->data, true);
     return CLQ_OK;
@@ -213,7 +209,7 @@ clq_status clq_param_load(const struct clq_call *call, struct clq_param *param)
 
 clq_status clq_param_store(clq_context *context, struct clq_param *param)
 {
-    if (!param->operand.tensor || param->operand.count == 0 || is_view_itself(param)) return CLQ_OK;
+    if (!param->operand.tensor || param->operand.count == 0 || clq_param_is_view(param)) return CLQ_OK;
     if (param->device) return copy_on_device(context, param, false);
     copy_values(&param->operand, param->data, false);
     return CLQ_OK;
@@ -266,42 +262,47 @@ static void name_element(const struct clq_operand *operand, int64_t at, char *te
         n += (size_t)snprintf(text + n, size_bytes - n, "[%lld]", (long long)index[k]);
 }
 
-/* In a range of positive floats the bits are ordered as the values, and NaN and negative values lie outside: one comparison. */
-static bool is_scale(float s)
+/* The first of n integers outside [least, greatest], n if there is none. One of the two differences is negative then, also where the other overflows. */
+static int64_t find_outside(const void *integers, int64_t n, uint32_t least, uint32_t greatest)
 {
-    uint32_t bits;
-    memcpy(&bits, &s, sizeof bits);
-    return bits - 0x0d800000u <= 0x71800000u - 0x0d800000u; /* 2^-100, 2^100 */
+    const uint32_t sign = 0x80000000u;
+    uint32_t differences = 0, value;
+    for (int64_t i = 0; i < n; ++i) {
+        memcpy(&value, (const char *)integers + 4 * i, sizeof value);
+        differences |= (value - least) | (greatest - value);
+    }
+    if (!(differences & sign)) return n;
+    for (int64_t i = 0;; ++i) {
+        memcpy(&value, (const char *)integers + 4 * i, sizeof value);
+        if (((value - least) | (greatest - value)) & sign) return i;
+    }
 }
 
-static clq_status check_scales(const struct clq_call *call, const struct clq_param *param)
+static clq_status refuse_scale(const struct clq_call *call, const struct clq_param *param, int64_t i)
 {
     const float *scale = param->data;
-    bool good = true;
-    for (int64_t i = 0; i < param->operand.count; ++i)
-        good &= is_scale(scale[i]);
-    for (int64_t i = 0; !good; ++i)
-        if (!is_scale(scale[i])) {
-            char name[256];
-            name_element(&param->operand, i, name, sizeof name);
-            return FAIL(CLQ_ERROR_PARAMETER, "%s: %s = %g, must be 2^-100 to 2^100", call->name, name, (double)scale[i]);
-        }
-    return CLQ_OK;
+    const clq_fp_mode mode = clq_fp_mode_enter(); /* it may be a NaN */
+    char name[256];
+    name_element(&param->operand, i, name, sizeof name);
+    FAIL(CLQ_ERROR_PARAMETER, "%s: %s = %g, must be 2^-100 to 2^100", call->name, name, (double)scale[i]);
+    clq_fp_mode_leave(mode);
+    return CLQ_ERROR_PARAMETER;
+}
+
+/* In a range of positive floats the bits are ordered as the values, and NaN and negative values lie outside. */
+static clq_status check_scales(const struct clq_call *call, const struct clq_param *param)
+{
+    const int64_t i = find_outside(param->data, param->operand.count, CLQM_SCALE_MIN_BITS, CLQM_SCALE_MAX_BITS);
+    return i < param->operand.count ? refuse_scale(call, param, i) : CLQ_OK;
 }
 
 static clq_status check_zero_points(const struct clq_call *call, const struct clq_param *param, int32_t least, int32_t greatest)
 {
-    const int32_t *zero_point = param->data;
-    bool good = true;
-    for (int64_t i = 0; i < param->operand.count; ++i)
-        good &= (zero_point[i] >= least) & (zero_point[i] <= greatest);
-    for (int64_t i = 0; !good; ++i)
-        if (zero_point[i] < least || zero_point[i] > greatest) {
-            char name[256];
-            name_element(&param->operand, i, name, sizeof name);
-            return FAIL(CLQ_ERROR_PARAMETER, "%s: %s = %d, must be %d to %d", call->name, name, (int)zero_point[i], (int)least, (int)greatest);
-        }
-    return CLQ_OK;
+    const int64_t i = find_outside(param->data, param->operand.count, (uint32_t)least, (uint32_t)greatest);
+    char name[256];
+    if (i == param->operand.count) return CLQ_OK;
+    name_element(&param->operand, i, name, sizeof name);
+    return FAIL(CLQ_ERROR_PARAMETER, "%s: %s = %d, must be %d to %d", call->name, name, (int)((const int32_t *)param->data)[i], (int)least, (int)greatest);
 }
 
 /* What a zero point may be. */
@@ -315,12 +316,7 @@ clq_status clq_check_qparams(const struct clq_call *call, const struct clq_schem
                              const struct clq_param *zero_point)
 {
     int32_t least, greatest;
-    if (!scale->device) {
-        const clq_fp_mode mode = clq_fp_mode_enter(); /* an error text may hold a NaN */
-        const clq_status status = check_scales(call, scale);
-        clq_fp_mode_leave(mode);
-        if (status != CLQ_OK) return status;
-    }
+    if (!scale->device) CLQ_TRY(check_scales(call, scale));
     get_bounds(info, &least, &greatest);
     return zero_point->operand.tensor && !zero_point->device ? check_zero_points(call, zero_point, least, greatest) : CLQ_OK;
 }
@@ -337,6 +333,6 @@ clq_status clq_load_qparams(const struct clq_call *call, const clq_qparams *para
         return FAIL(CLQ_ERROR_PARAMETER, "%s: zero_point is absent, which means 0, must be %d to %d", call->name, (int)least, (int)greatest);
     }
     CLQ_TRY(clq_param_load(call, scale));
-    CLQ_TRY(clq_param_load(call, zero_point));
+    if (zero_point->operand.tensor) CLQ_TRY(clq_param_load(call, zero_point));
     return clq_check_qparams(call, info, scale, zero_point);
 }

@@ -33,6 +33,12 @@ struct clq_param {
     int32_t inline_value;       /* serves as the copy of a single value */
 };
 
+/* `data` is the view's own memory: there is nothing to copy or to free. Both are NULL if it is absent. */
+static inline bool clq_param_is_view(const struct clq_param *param)
+{
+    return param->data == param->operand.data && param->device == param->operand.device;
+}
+
 /* Checks a view of parameters; `data` is left NULL. */
 clq_status clq_check_param(const struct clq_call *call, const char *name, const clq_tensor *tensor, clq_dtype dtype,
                            const struct clq_scheme_info *info, struct clq_param *param);

@@ -2,7 +2,7 @@
 /* Names of statuses and dtypes, and the version. */
 #include "config.h"
 
-#include <clquant.h>
+#include "backend.h"
 
 #define TEXT_OF(x) #x
 #define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
@@ -56,9 +56,5 @@ const char *clq_dtype_name(clq_dtype dtype)
 
 int32_t clq_dtype_bits(clq_dtype dtype)
 {
-    static const int8_t bits[] = {
-        [CLQ_F32] = 32, [CLQ_F16] = 16, [CLQ_BF16] = 16, [CLQ_F64] = 64, [CLQ_S8] = 8,   [CLQ_U8] = 8,
-        [CLQ_S4] = 4,   [CLQ_U4] = 4,   [CLQ_S16] = 16,  [CLQ_U16] = 16, [CLQ_S32] = 32, [CLQ_S64] = 64,
-    };
-    return (uint32_t)dtype < sizeof bits / sizeof bits[0] ? bits[dtype] : 0;
+    return (uint32_t)dtype <= CLQ_S64 ? (int32_t)clq_bits(dtype) : 0;
 }

@@ -41,6 +41,7 @@ struct clq_param *clq_task_param(struct clq_task *task, bool is_output)
     struct clq_param *param = &task->param[task->params];
     param->operand.tensor = NULL;
     param->operand.device = NULL;
+    param->operand.data = NULL;
     param->data = param->copy = param->device = param->device_copy = NULL;
     task->is_output[task->params++] = is_output;
     return param;
@@ -155,7 +156,7 @@ clq_status clq_task_zero_param(struct clq_task *task, const struct clq_param *pa
 static void free_task(clq_context *context, struct clq_task *task, bool recorded)
 {
     for (int32_t i = 0; i < task->params; ++i)
-        clq_param_free(context, &task->param[i]);
+        if (!clq_param_is_view(&task->param[i])) clq_param_free(context, &task->param[i]);
     clq_dealloc(&context->allocator, task->scratch);
     clq_release(context, task->device_scratch);
     if (!recorded) return;
@@ -169,7 +170,7 @@ static clq_status finish(clq_context *context, struct clq_task *task)
     static const int64_t none[3];
     clq_status status = CLQ_OK;
     for (int32_t i = 0; i < task->params; ++i) {
-        const clq_status stored = task->is_output[i] ? clq_param_store(context, &task->param[i]) : CLQ_OK;
+        const clq_status stored = task->is_output[i] && !clq_param_is_view(&task->param[i]) ? clq_param_store(context, &task->param[i]) : CLQ_OK;
         if (status == CLQ_OK) status = stored;
     }
     if (task->counts.tensor && !task->counts.device) clq_store_counts(&task->counts, task->ops ? task->op[task->ops - 1].counts : none);
@@ -177,15 +178,19 @@ static clq_status finish(clq_context *context, struct clq_task *task)
     return status;
 }
 
-/* A batch outlives the caller's views. */
+/* A batch outlives the caller's views. Those of results that are not made in place are needed in the end; parameters used in place no more. */
 static void keep_views(struct clq_task *task)
 {
-    for (int32_t i = 0; i <= task->params; ++i) {
-        struct clq_operand *operand = i < task->params ? &task->param[i].operand : &task->counts;
-        if (!operand->tensor) continue;
+    int32_t needed = 0;
+    for (int32_t i = 0; i < task->params; ++i) {
+        struct clq_operand *operand = &task->param[i].operand;
+        if (clq_param_is_view(&task->param[i])) continue;
+        needed = i + 1;
+        if (!task->is_output[i] || !operand->tensor) continue;
         task->views[i] = *operand->tensor;
         operand->tensor = &task->views[i];
     }
+    task->params = needed;
 }
 
 static clq_status run_task(clq_context *context, struct clq_task *task)

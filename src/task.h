@@ -8,20 +8,20 @@
 enum { CLQ_TASK_OPS = 4, CLQ_TASK_PARAMS = 7 };
 
 struct clq_task {
-    struct clq_op op[CLQ_TASK_OPS]; /* the first `ops` of them are run, in order */
-    int32_t ops;
-    int32_t params;
-    struct clq_param param[CLQ_TASK_PARAMS]; /* the first `params` of them are in use */
-    bool is_output[CLQ_TASK_PARAMS];         /* stored to their views in the end */
-    struct clq_operand counts;               /* where the last operation's counts go; its tensor is NULL if nowhere */
+    struct clq_task *next;
+    int32_t ops;                             /* in use, */
+    int32_t params;                          /* each the first so many */
     void *scratch;                           /* host memory, or */
     void *device_scratch;                    /* memory of the device */
-    struct clq_gemm gemm;                    /* of clq_gemm(): what its operation points to */
     clq_error_stats *stats;                  /* with `elements`, of clq_compute_error_stats(); NULL in other calls */
     int64_t elements;
+    struct clq_operand counts;               /* where the last operation's counts go; its tensor is NULL if nowhere */
+    struct clq_op op[CLQ_TASK_OPS];          /* run in order */
+    struct clq_param param[CLQ_TASK_PARAMS];
+    bool is_output[CLQ_TASK_PARAMS];         /* stored to their views in the end */
+    struct clq_gemm gemm;                    /* of clq_gemm(): what its operation points to */
     float inline_scratch[32];                /* in place of a small `scratch` */
-    clq_tensor views[CLQ_TASK_PARAMS + 1];   /* in a batch: copies of those that `param` and `counts` are of */
-    struct clq_task *next;
+    clq_tensor views[CLQ_TASK_PARAMS];       /* in a batch: copies of those that results are stored to */
 };
 
 /* Checks the call's context and gives it a task: `local`, or one of the batch. Prepare it, then call clq_task_end() in any case. */

@@ -15,7 +15,8 @@
 clq_status clq_check_call(const struct clq_call *call)
 {
     if (!call->context) return CLQ_ERROR_INVALID_ARGUMENT;
-    if (!clq_rounding_is_nearest())
+    call->context->fp_mode = clq_fp_mode_get();
+    if (!clq_fp_mode_is_nearest(call->context->fp_mode))
         return FAIL(CLQ_ERROR_ROUNDING, "%s: the calling thread's rounding mode is not to nearest", call->name);
     if (call->context->opencl_state && getpid() != call->context->threads.pid)
         return FAIL(CLQ_ERROR_FORKED, "%s: the context belongs to the parent process, and OpenCL does not survive a fork", call->name);
@@ -68,15 +69,13 @@ static bool is_contiguous(const clq_tensor *tensor)
     return true;
 }
 
-/* Where a view's memory begins, and its size if that is known: that of a buffer. */
+/* Where the memory of a view that is not one of host memory begins, and its size. */
 static clq_status find_memory(const struct clq_call *call, const char *name, const clq_tensor *tensor, struct clq_operand *operand, uintptr_t *base,
                               int64_t *size_bytes)
 {
     const struct clq_backend *backend = call->context->backend;
     const clq_buffer *buffer = tensor->memory == CLQ_MEMORY_BUFFER ? tensor->data : NULL;
     clq_status status = CLQ_ERROR_CONTEXT;
-    *base = (uintptr_t)tensor->data;
-    if (tensor->memory == CLQ_MEMORY_HOST) return CLQ_OK;
     if (buffer && buffer->backend == backend && !buffer->memory) {
         *base = (uintptr_t)buffer->data;
         *size_bytes = buffer->size_bytes;
@@ -94,28 +93,28 @@ static clq_status find_memory(const struct clq_call *call, const char *name, con
 /* Bits at which an element starts and ends, checked against what memory there is; the address of the element with all indices 0. */
 static clq_status resolve_memory(const struct clq_call *call, const char *name, const clq_tensor *tensor, struct clq_operand *operand)
 {
-    const int64_t bits = clq_dtype_bits(tensor->dtype);
+    const int64_t bits = clq_bits(tensor->dtype);
     int64_t least, greatest, first, last, memory_bytes = -1;
-    uintptr_t base;
+    uintptr_t base = (uintptr_t)tensor->data;
 
     if ((uint32_t)tensor->memory > CLQ_MEMORY_OPENCL)
         return FAIL(CLQ_ERROR_CONTEXT, "%s: %s.memory = %d, no kind of memory", call->name, name, (int)tensor->memory);
     if (!tensor->data && (tensor->memory != CLQ_MEMORY_HOST || operand->count > 0))
         return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "%s: %s.data is NULL", call->name, name);
-    CLQ_TRY(find_memory(call, name, tensor, operand, &base, &memory_bytes));
+    if (tensor->memory != CLQ_MEMORY_HOST) CLQ_TRY(find_memory(call, name, tensor, operand, &base, &memory_bytes));
     if (operand->count == 0) return CLQ_OK;
     if (!reach(operand, &least, &greatest) || !clq_add_i64(tensor->offset, least, &first) || !clq_add_i64(tensor->offset, greatest, &last) ||
         !clq_mul_i64(first, bits, &first) || !clq_add_i64(last, 1, &last) || !clq_mul_i64(last, bits, &last))
         return FAIL(CLQ_ERROR_OVERFLOW, "%s: %s.strides and offset reach past 2^63 bits", call->name, name);
-    first /= 8;            /* bytes; a 4-bit view starts on one */
-    last = last / 8 + (last % 8 > 0);
+    first >>= 3;           /* bytes; a 4-bit view starts on one */
+    last = (last >> 3) + ((last & 7) != 0);
     if (memory_bytes >= 0 && (first < 0 || last > memory_bytes))
         return FAIL(CLQ_ERROR_SHAPE, "%s: %s covers bytes %lld to %lld of a buffer of %lld", call->name, name, (long long)first, (long long)last,
                     (long long)memory_bytes);
     if (memory_bytes < 0 && ((first < 0 && base < (uintptr_t)-first) || (last > 0 && base > UINTPTR_MAX - (uintptr_t)last)))
         return FAIL(CLQ_ERROR_OVERFLOW, "%s: %s covers bytes %lld to %lld from its data, past the address space", call->name, name,
                     (long long)first, (long long)last);
-    operand->data = (char *)(base + (uintptr_t)(tensor->offset * bits / 8));
+    operand->data = (char *)(base + (uintptr_t)(tensor->offset * bits >> 3));
     operand->begin = base + (uintptr_t)first;
     operand->end = base + (uintptr_t)last;
     return CLQ_OK;
@@ -187,7 +186,7 @@ clq_status clq_check_output(const struct clq_call *call, const struct clq_operan
 static bool find_cell(const struct clq_operand *operand, uint64_t period, uint64_t *below, uint64_t *above)
 {
     const clq_tensor *tensor = operand->tensor;
-    const uint64_t size_bytes = (uint64_t)clq_dtype_bits(tensor->dtype) / 8;
+    const uint64_t size_bytes = (uint64_t)clq_bits(tensor->dtype) / 8;
     *below = 0;
     *above = size_bytes;
     for (int32_t i = 0; i < tensor->rank; ++i) {
@@ -204,7 +203,7 @@ static bool is_interleaved(const struct clq_operand *a, const struct clq_operand
 {
     if (clq_is_4bit(a->tensor->dtype) || clq_is_4bit(b->tensor->dtype)) return false;
     for (int32_t i = 0; i < a->tensor->rank; ++i) {
-        const uint64_t period = magnitude(a->tensor->strides[i]) * (uint64_t)clq_dtype_bits(a->tensor->dtype) / 8;
+        const uint64_t period = magnitude(a->tensor->strides[i]) * (uint64_t)clq_bits(a->tensor->dtype) / 8;
         uint64_t a_below, a_above, b_below, b_above, gap;
         if (a->tensor->shape[i] == 1 || period == 0 || !find_cell(a, period, &a_below, &a_above) || !find_cell(b, period, &b_below, &b_above))
             continue;
@@ -215,10 +214,8 @@ static bool is_interleaved(const struct clq_operand *a, const struct clq_operand
     return false;
 }
 
-clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other)
+clq_status clq_check_interleaved(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other)
 {
-    if (!output->tensor || !other->tensor || output->device != other->device) return CLQ_OK;
-    if (output->begin >= other->end || other->begin >= output->end) return CLQ_OK;
     if (is_interleaved(output, other) || is_interleaved(other, output)) return CLQ_OK;
     return FAIL(CLQ_ERROR_OVERLAP, "%s: %s overlaps %s by up to %llu bytes", call->name, output->name, other->name,
                 (unsigned long long)((output->end < other->end ? output->end : other->end) -
@@ -227,7 +224,7 @@ clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_oper
 
 static bool is_same(const struct clq_operand *a, const struct clq_operand *b)
 {
-    if (a->device != b->device || a->data != b->data || clq_dtype_bits(a->tensor->dtype) != clq_dtype_bits(b->tensor->dtype)) return false;
+    if (a->device != b->device || a->data != b->data || clq_bits(a->tensor->dtype) != clq_bits(b->tensor->dtype)) return false;
     for (int32_t i = 0; i < a->tensor->rank; ++i)
         if (a->tensor->shape[i] != 1 && a->tensor->strides[i] != b->tensor->strides[i]) return false;
     return true;

@@ -50,8 +50,16 @@ clq_status clq_check_same_shape(const struct clq_call *call, const struct clq_op
 /* No element of `output` is visited twice. */
 clq_status clq_check_output(const struct clq_call *call, const struct clq_operand *output);
 
+/* `output` shares no byte with `other`, though the memory between their ends does. */
+clq_status clq_check_interleaved(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other);
+
 /* `output` shares no byte with `other`; either may be absent (tensor NULL). */
-clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other);
+static inline clq_status clq_check_disjoint(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other)
+{
+    if (!output->tensor || !other->tensor || output->device != other->device) return CLQ_OK;
+    if (output->begin >= other->end || other->begin >= output->end) return CLQ_OK;
+    return clq_check_interleaved(call, output, other);
+}
 
 /* As clq_check_disjoint(), or the two are the same elements at the same places. */
 clq_status clq_check_disjoint_or_same(const struct clq_call *call, const struct clq_operand *output, const struct clq_operand *other, bool *same);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The thread's floating-point mode: read, set to the one that kernels assume, restore. A few nanoseconds when it is that one already. */
+/* The thread's floating-point mode: read, set to the one that kernels assume, restore. Reading it alone takes some nanoseconds. */
 #ifndef CLQ_BASE_FP_MODE_H
 #define CLQ_BASE_FP_MODE_H
 
@@ -60,11 +60,23 @@ static inline void clq_fp_mode_set(clq_fp_mode mode)
 }
 #endif
 
+/* Rounds to nearest, ties to even. */
+static inline bool clq_fp_mode_is_nearest(clq_fp_mode mode)
+{
+    return (mode & CLQ_FP_ROUNDING) == (CLQ_FP_MODE & CLQ_FP_ROUNDING);
+}
+
+/* Sets the mode that kernels assume where the thread's is `mode`. */
+static inline void clq_fp_mode_enter_from(clq_fp_mode mode)
+{
+    if ((mode & CLQ_FP_MODE_MASK) != CLQ_FP_MODE) clq_fp_mode_set((mode & ~(clq_fp_mode)CLQ_FP_MODE_MASK) | CLQ_FP_MODE);
+}
+
 /* Sets the mode that kernels assume and returns the one to restore. */
 static inline clq_fp_mode clq_fp_mode_enter(void)
 {
     const clq_fp_mode mode = clq_fp_mode_get();
-    if ((mode & CLQ_FP_MODE_MASK) != CLQ_FP_MODE) clq_fp_mode_set((mode & ~(clq_fp_mode)CLQ_FP_MODE_MASK) | CLQ_FP_MODE);
+    clq_fp_mode_enter_from(mode);
     return mode;
 }
 

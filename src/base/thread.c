@@ -47,11 +47,6 @@ void clq_parallel_for(const struct clq_threads *threads, int64_t tasks, clq_task
         run_task(&loop, i);
 }
 
-bool clq_rounding_is_nearest(void)
-{
-    return (clq_fp_mode_get() & CLQ_FP_ROUNDING) == (CLQ_FP_MODE & CLQ_FP_ROUNDING);
-}
-
 /* OMP_NUM_THREADS is a list, of which the first entry counts here; what OpenMP itself would not accept is ignored, as it does. */
 static long read_omp_num_threads(void)
 {

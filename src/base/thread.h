@@ -24,7 +24,4 @@ int32_t clq_threads_default(void);
 
 #define CLQ_THREADS_MAX 1024
 
-/* True if the calling thread rounds to nearest, ties to even. */
-bool clq_rounding_is_nearest(void);
-
 #endif

@@ -203,22 +203,23 @@ static void run_part(void *argument, int64_t part)
 {
     struct job *job = argument;
     struct clq_op *op = job->op;
-    struct clq_walk walk;
-    clq_zero(&walk, sizeof walk);
+    struct clq_walk walk; /* set field by field, as a span is */
     walk.op = op;
-    walk.ops = job->ops;
     walk.loop = job->loop;
     walk.begin = find_border(job, part);
     walk.end = find_border(job, part + 1);
-    walk.streams = does_stream(op);
     walk.lo = job->part_lo ? job->part_lo + part * op->param_count : op->lo;
     walk.hi = job->part_hi ? job->part_hi + part * op->param_count : op->hi;
+    walk.ops = job->ops;
+    walk.counts[0] = walk.counts[1] = walk.counts[2] = 0;
+    walk.sums = &job->sums[op->kind == CLQ_OP_ERROR_STATS ? part : 0];
+    walk.streams = does_stream(op);
+    walk.slopes = walk.outside = NULL;
     if (job->slopes) {
         const int64_t first = job->copies == 1 ? 0 : part * op->param_count;
         walk.slopes = job->slopes + first;
         walk.outside = op->has_dzero_point ? job->outside + first : NULL;
     }
-    walk.sums = &job->sums[op->kind == CLQ_OP_ERROR_STATS ? part : 0];
     if (walk.begin < walk.end) clq_walk_run(&walk);
     if (op->counted)
         for (int i = 0; i < 3; ++i)
@@ -458,10 +459,14 @@ static bool accepts(const clq_context *context, const struct clq_packed *packed)
 static void run_op(const clq_context *context, const struct clq_threads *threads, struct clq_op *op)
 {
     struct job job; /* its sums are set where they are used */
-    memset(&job, 0, offsetof(struct job, sums));
     job.op = op;
     job.ops = context->cpu_state;
     job.threads = threads;
+    job.loop = 0;
+    job.unit = job.parts = 1;
+    job.part_lo = job.part_hi = NULL;
+    job.slopes = job.outside = NULL;
+    job.copies = 0;
     switch (op->kind) {
     case CLQ_OP_CONVERT:
     case CLQ_OP_QUANTIZE:
@@ -580,14 +585,13 @@ static void run_batch(const clq_context *context, struct clq_op *const *ops, int
     struct batch batch = {.context = context, .ops = ops, .n = n, .small_limit = (int64_t)threads->count * ELEMENTS_PER_TASK};
     for (int64_t i = 0; i < n; ++i) {
         const int64_t count = count_elements(ops[i]);
-        if (count >= batch.small_limit)
+        if (count >= batch.small_limit || threads->count == 1)
             run_all(context, threads, ops[i]);
         else
             batch.small_elements += count; /* n operations of less than 2^26 elements */
     }
     if (batch.small_elements == 0) return;
     batch.shares = clq_min_i64(n, 4 * count_tasks(threads, batch.small_elements));
-    if (threads->count == 1) batch.shares = 1;
     clq_parallel_for(threads, batch.shares, run_share, &batch);
 }
 
@@ -599,10 +603,15 @@ static bool supports(const clq_context *context, const struct clq_op *op)
 
 static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n)
 {
-    const clq_fp_mode mode = clq_fp_mode_enter();
+    const clq_fp_mode mode = context->fp_mode; /* still, and costly to read */
     double *sums = NULL;
-    clq_status status = reserve_workspace(context, ops, n);
-    if (status == CLQ_OK) status = make_gradient_sums(context, ops, n, &sums);
+    uint32_t kinds = 0;
+    clq_status status = CLQ_OK;
+    clq_fp_mode_enter_from(mode);
+    for (int64_t i = 0; i < n; ++i)
+        kinds |= 1u << ops[i]->kind;
+    if (kinds & 1u << CLQ_OP_GEMM) status = reserve_workspace(context, ops, n);
+    if (status == CLQ_OK && kinds & 1u << CLQ_OP_BACKWARD_LEARNABLE) status = make_gradient_sums(context, ops, n, &sums);
     if (status == CLQ_OK && n == 1)
         run_all(context, &context->threads, ops[0]);
     else if (status == CLQ_OK)

@@ -8,7 +8,6 @@
 
 #include "cpu/walk.h"
 
-#include "base/alloc.h"
 #include "base/util.h"
 #include <string.h>
 
@@ -32,16 +31,18 @@ struct corner {
 
 static void move_corner(struct corner *to, const struct corner *from, const struct clq_loop *loop, int64_t index)
 {
-    to->param = from->param + param_step(loop, index);
+    *to = *from;
+    if (index == 0) return;
+    to->param += param_step(loop, index);
     for (int k = 0; k < CLQ_OPERANDS; ++k)
-        to->offset[k] = from->offset[k] + index * loop->stride[k];
+        to->offset[k] += index * loop->stride[k];
 }
 
 /* A block of the two innermost loops: where its first element is, its extents, and how parameters go. */
 struct block {
     struct corner at;
     int64_t rows, cols;
-    int64_t row_stride[CLQ_OPERANDS], col_stride[CLQ_OPERANDS];
+    const int64_t *row_stride, *col_stride;   /* of each operand */
     int64_t param_pitch, group, group_stride; /* parameters a row; columns that share one; parameters from one group to the next */
 };
 
@@ -85,7 +86,7 @@ static bool is_4bit(clq_dtype dtype)
 /* Bytes of an element where kernels see it: 4-bit values are unpacked there. */
 static int64_t element_bytes(clq_dtype dtype)
 {
-    return is_4bit(dtype) ? 1 : clq_dtype_bits(dtype) / 8;
+    return is_4bit(dtype) ? 1 : clq_bits(dtype) / 8;
 }
 
 static int log2_bytes(clq_dtype dtype)
@@ -142,7 +143,7 @@ static struct place fetch(const struct clq_walk *walk, const struct block *block
     const struct clq_op *op = walk->op;
     const clq_dtype dtype = op->operand[k].dtype;
     unsigned char *copy;
-    if (is_direct(op, block, k)) return (struct place){address(op, block, k), block->row_stride[k]};
+    if (!tile || is_direct(op, block, k)) return (struct place){address(op, block, k), block->row_stride[k]};
     copy = k == 0 ? tile->source : k == 1 ? tile->target : (unsigned char *)tile->x_wide;
     if (is_4bit(dtype))
         unpack(walk->ops, dtype, op->operand[k].data, block->at.offset[k], copy, block->rows * block->cols);
@@ -155,7 +156,7 @@ static struct place fetch(const struct clq_walk *walk, const struct block *block
 /* Where operand 1 may be written with adjacent columns; put_target() brings it to its place. */
 static struct place make_target(const struct clq_op *op, const struct block *block, struct tile *tile)
 {
-    if (is_direct(op, block, 1)) return (struct place){address(op, block, 1), block->row_stride[1]};
+    if (!tile || is_direct(op, block, 1)) return (struct place){address(op, block, 1), block->row_stride[1]};
     return (struct place){tile->target, block->cols};
 }
 
@@ -163,7 +164,7 @@ static void put_target(const struct clq_walk *walk, const struct block *block, s
 {
     const struct clq_op *op = walk->op;
     const clq_dtype dtype = op->operand[1].dtype;
-    if (is_direct(op, block, 1)) return;
+    if (!tile || is_direct(op, block, 1)) return;
     if (is_4bit(dtype))
         pack(walk->ops, tile->target, op->operand[1].data, block->at.offset[1], block->rows * block->cols);
     else
@@ -236,27 +237,33 @@ static bool is_scattered(const struct block *block)
     return block->group_stride > 1 && block->group < block->cols;
 }
 
-/* A span from src to dst with its parameters. Kernels want those of neighbouring groups adjacent; tiles bring them together. */
+/* A span from src to dst with its parameters. Kernels want those of neighbouring groups adjacent; tiles bring them together. Fields are set one by one:
+   compilers zero a structure with string instructions, whose start costs a small call dearly. */
 static void begin_span(struct clq_walk *walk, const struct block *block, struct tile *tile, struct place src, struct place dst, struct clq_span *span)
 {
     const struct clq_op *op = walk->op;
     int64_t groups;
-    clq_zero(span, sizeof *span);
     span->src = src.data;
-    span->src_pitch = src.pitch;
     span->dst = dst.data;
-    span->dst_pitch = dst.pitch;
+    span->x = NULL;
+    span->mask = NULL;
     span->rows = block->rows;
     span->cols = block->cols;
+    span->src_pitch = src.pitch;
+    span->dst_pitch = dst.pitch;
+    span->x_pitch = span->mask_pitch = 0;
     span->group = block->group;
     span->param_pitch = block->param_pitch;
     span->scale = op->scale ? op->scale + block->at.param : NULL;
     span->zero_point = op->zero_point ? op->zero_point + block->at.param : NULL;
-    span->source_zero_point = op->source_zero_point ? op->source_zero_point + block->at.param : NULL;
     span->fixed_zero_point = op->fixed_zero_point;
+    span->source_zero_point = op->source_zero_point ? op->source_zero_point + block->at.param : NULL;
     span->qmin = op->qmin;
     span->qmax = op->qmax;
     span->reciprocal = op->reciprocal;
+    span->counts = NULL;
+    span->lo = span->hi = NULL;
+    span->slopes = span->outside = NULL;
     span->streams = walk->streams && !tile && block->rows * block->cols >= STREAM_ELEMENTS;
     if (!is_scattered(block)) return;
     groups = clq_ceil_div(block->cols, block->group);
@@ -541,9 +548,22 @@ static void run_whole_or_tiles(struct clq_walk *walk, const struct block *block)
         run_tiles(walk, block);
 }
 
-/* Columns [begin, end) of the innermost loop: first what is left of the group where they begin. */
-static void run_columns(struct clq_walk *walk, const struct corner *row, struct block *part, const struct clq_loop *loop, int64_t begin, int64_t end)
+/* The indices of a loop that are walked: [begin, end). */
+static int64_t begin_of(const struct clq_walk *walk, const struct clq_loop *loop)
 {
+    return loop == &walk->op->loops[walk->loop] ? walk->begin : 0;
+}
+
+static int64_t end_of(const struct clq_walk *walk, const struct clq_loop *loop)
+{
+    return loop == &walk->op->loops[walk->loop] ? walk->end : loop->extent;
+}
+
+/* The innermost loop: first what is left of the group where it begins. */
+static void run_columns(struct clq_walk *walk, const struct corner *row, struct block *part, const struct clq_loop *loop)
+{
+    const int64_t begin = begin_of(walk, loop), end = end_of(walk, loop);
+    part->col_stride = loop->stride;
     part->group_stride = loop->param_stride;
     for (int64_t col = begin; col < end; col += part->cols) {
         const int64_t into_group = loop->param_stride && col > 0 ? col % loop->group : 0;
@@ -555,49 +575,44 @@ static void run_columns(struct clq_walk *walk, const struct corner *row, struct 
 }
 
 /* Rows [begin, end): as many at once as lie in one group, or all if each has its own parameters or all have the same. */
-static void run_rows(struct clq_walk *walk, const struct corner *corner, struct block *part, const struct clq_loop *rows, int64_t begin, int64_t end,
-                     const struct clq_loop *cols, int64_t col_begin, int64_t col_end)
+static void run_rows(struct clq_walk *walk, const struct corner *corner, struct block *part, const struct clq_loop *rows, int64_t begin, int64_t end)
 {
     const bool grouped = rows->param_stride != 0 && rows->group > 1;
     struct corner at;
+    part->row_stride = rows->stride;
     part->param_pitch = grouped ? 0 : rows->param_stride;
     for (int64_t row = begin; row < end; row += part->rows) {
         part->rows = grouped ? clq_min_i64(end - row, rows->group - row % rows->group) : end - row;
         move_corner(&at, corner, rows, row);
-        run_columns(walk, &at, part, cols, col_begin, col_end);
+        run_columns(walk, &at, part, rows + 1);
+    }
+}
+
+/* The loops from number `k` on, at an index of those before it. */
+static void run_loops(struct clq_walk *walk, const struct corner *corner, int32_t k)
+{
+    static const int64_t no_stride[CLQ_OPERANDS];
+    const struct clq_loop *loop = &walk->op->loops[k];
+    const int32_t inner = walk->op->rank - 1 - k;
+    struct block part; /* filled step by step: copies of it would cost a small call more than its elements */
+    if (inner > 1) {
+        for (int64_t i = begin_of(walk, loop); i < end_of(walk, loop); ++i) {
+            struct corner at;
+            move_corner(&at, corner, loop, i);
+            run_loops(walk, &at, k + 1);
+        }
+    } else if (inner == 1) {
+        run_rows(walk, corner, &part, loop, begin_of(walk, loop), end_of(walk, loop));
+    } else {
+        part.row_stride = no_stride;
+        part.rows = 1;
+        part.param_pitch = 0;
+        run_columns(walk, corner, &part, loop);
     }
 }
 
 void clq_walk_run(struct clq_walk *walk)
 {
-    const struct clq_op *op = walk->op;
-    const struct clq_loop one = {.extent = 1, .group = 1};
-    const struct clq_loop *cols = &op->loops[op->rank - 1], *rows = op->rank > 1 ? cols - 1 : &one;
-    const int32_t outer = op->rank > 2 ? op->rank - 2 : 0;
-    int64_t begin[CLQ_MAX_RANK] = {0}, end[CLQ_MAX_RANK], index[CLQ_MAX_RANK];
-    struct corner corner;
-    struct block part; /* filled step by step: copies of it would cost a small call more than its elements */
-    int32_t k;
-
-    memcpy(part.row_stride, rows->stride, sizeof part.row_stride);
-    memcpy(part.col_stride, cols->stride, sizeof part.col_stride);
-
-    for (k = 0; k < op->rank; ++k)
-        end[k] = op->loops[k].extent;
-    begin[walk->loop] = walk->begin;
-    end[walk->loop] = walk->end;
-    memcpy(index, begin, sizeof index);
-    do {
-        corner = (struct corner){.param = 0};
-        for (k = 0; k < outer; ++k)
-            move_corner(&corner, &corner, &op->loops[k], index[k]);
-        if (op->rank > 1)
-            run_rows(walk, &corner, &part, rows, begin[op->rank - 2], end[op->rank - 2], cols, begin[op->rank - 1], end[op->rank - 1]);
-        else
-            run_rows(walk, &corner, &part, rows, 0, 1, cols, begin[0], end[0]);
-        for (k = outer - 1; k >= 0; --k) {
-            if (++index[k] < end[k]) break;
-            index[k] = begin[k];
-        }
-    } while (k >= 0);
+    const struct corner corner = {.param = 0};
+    run_loops(walk, &corner, 0);
 }

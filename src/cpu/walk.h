@@ -7,10 +7,10 @@
 
 struct clq_walk {
     const struct clq_op *op;
-    const struct clq_cpu_ops *ops;
     int32_t loop;       /* this loop runs from begin to end, the others over their whole extents */
     int64_t begin, end; /* begin < end */
     float *lo, *hi;     /* minmax: results, indexed by parameter */
+    const struct clq_cpu_ops *ops;
     int64_t counts[3];  /* += */
     struct clq_error_sums *sums;
     bool streams;             /* what all parts read and write is more than the caches hold, and nothing is in place */
