@@ -85,30 +85,44 @@ static void fill(struct test_random *random, unsigned char *bytes, size_t n)
 
 /* ---- packing */
 
+static void try_pack_a(const struct clq_gemm_kernels *gemm, struct test_random *random, int64_t k, int type)
+{
+    const int64_t k_padded = round_up(k, gemm->k_unit) + gemm->k_unit * test_between(random, 0, 2), rows = test_between(random, 1, 3);
+    const int64_t src_pitch = k + test_between(random, 0, 70), row_bytes = k_padded * gemm->element_bytes;
+    const int64_t dst_pitch = row_bytes + 64 * test_between(random, 0, 1), src_bytes = (rows - 1) * src_pitch + k;
+    const size_t slack = (size_t)test_between(random, 0, 63);
+    const bool at_end = test_chance(random, 2), needs_sums = test_chance(random, 2);
+    unsigned char *const src = test_guarded(0, (size_t)src_bytes + slack, at_end) + (at_end ? slack : 0);
+    unsigned char *const dst = test_guarded(1, (size_t)((rows - 1) * dst_pitch + row_bytes), true);
+    int32_t sums[3], before[3];
+
+    test_note_place("%" PRId64 " rows of %" PRId64 " %s to %" PRId64, rows, k, type_names[type], k_padded);
+    fill(random, src, (size_t)src_bytes);
+    test_fill_random(random, before, sizeof before);
+    memcpy(sums, before, sizeof sums);
+    gemm->pack_a(src, src_pitch, rows, k, k_padded, type, dst, dst_pitch, needs_sums ? sums : NULL);
+    for (int64_t r = 0; r < rows; r++) {
+        uint32_t sum = (uint32_t)before[r];
+        for (int64_t i = 0; i < k_padded; i++) {
+            const int32_t value = i < k ? packed_value(src[r * src_pitch + i], type, gemm->flip_a) : 0;
+            check_packed(gemm, dst + r * dst_pitch, i, value, "pack_a");
+            sum += needs_sums ? (uint32_t)value : 0;
+        }
+        TEST_CHECK((uint32_t)sums[r] == sum, "pack_a: sum %" PRId32 ", expected %" PRId32, sums[r], (int32_t)sum);
+    }
+}
+
 START_TEST(pack_a)
 {
     const struct clq_gemm_kernels *const gemm = kernels_of(_i);
     struct test_random random = test_random_start(1300 + (uint64_t)_i);
     const int64_t most = test_amount(MOST_K, 300);
 
+    test_note("seed %" PRIu64 ", table %s", random.seed, name_of(_i));
     for (int64_t k = 0; gemm != NULL && k <= most; k++)
-        for (int type = 0; type < CLQ_GEMM_TYPES; type++) {
-            const int64_t k_padded = round_up(k, gemm->k_unit) + gemm->k_unit * test_between(&random, 0, 2);
-            const size_t slack = (size_t)test_between(&random, 0, 63);
-            const bool at_end = test_chance(&random, 2);
-            unsigned char *const src = test_guarded(0, (size_t)k + slack, at_end) + (at_end ? slack : 0);
-            unsigned char *const dst = test_guarded(1, (size_t)(k_padded * gemm->element_bytes), true);
-            int64_t sum = 0;
-            test_note("seed %" PRIu64 ", table %s, %" PRId64 " %s to %" PRId64, random.seed, name_of(_i), k, type_names[type], k_padded);
-            fill(&random, src, (size_t)k);
-            const int32_t got = gemm->pack_a(src, k, k_padded, type, dst);
-            for (int64_t i = 0; i < k_padded; i++) {
-                const int32_t value = i < k ? packed_value(src[i], type, gemm->flip_a) : 0;
-                check_packed(gemm, dst, i, value, "pack_a");
-                sum += value;
-            }
-            TEST_CHECK(got == sum, "pack_a: sum %" PRId32 ", expected %" PRId64, got, sum);
-        }
+        for (int type = 0; type < CLQ_GEMM_TYPES; type++)
+            try_pack_a(gemm, &random, k, type);
+    test_note_place("%s", "");
 }
 END_TEST
 
@@ -125,7 +139,8 @@ static void try_pack_b(const struct clq_gemm_kernels *gemm, struct test_random *
     const int64_t extent = (lines - 1) * (pitch < 0 ? -pitch : pitch) + length, k_padded = round_up(k, gemm->k_unit);
     const int64_t spare = gemm->k_unit * test_between(random, 0, 1);
     const size_t slack = (size_t)test_between(random, 0, 63);
-    const bool at_end = test_chance(random, 2);
+    const bool at_end = test_chance(random, 2), needs_sums = test_chance(random, 2);
+    int32_t sums[MOST_COLS], before[MOST_COLS];
     unsigned char *const memory = test_guarded(0, (size_t)extent + slack, at_end) + (at_end ? slack : 0);
     const unsigned char *const src = memory + (pitch < 0 ? -pitch * (lines - 1) : 0);
     unsigned char *const dst = test_guarded(1, (size_t)((k_padded + spare) * gemm->cols * gemm->element_bytes), true);
@@ -133,12 +148,18 @@ static void try_pack_b(const struct clq_gemm_kernels *gemm, struct test_random *
 
     test_note_place("%s, %" PRId64 " x %" PRId64 ", strides %" PRId64 ", %" PRId64, type_names[type], k, n, k_stride, n_stride);
     fill(random, memory, (size_t)extent);
-    gemm->pack_b(src, k_stride, n_stride, k, n, k_padded + spare, type, dst);
-    for (int64_t i = 0; i < k_padded + spare; i++)
-        for (int64_t j = 0; j < gemm->cols; j++) {
+    test_fill_random(random, before, sizeof before);
+    memcpy(sums, before, sizeof sums);
+    gemm->pack_b(src, k_stride, n_stride, k, n, k_padded + spare, type, dst, needs_sums ? sums : NULL);
+    for (int64_t j = 0; j < gemm->cols; j++) {
+        uint32_t sum = (uint32_t)before[j];
+        for (int64_t i = 0; i < k_padded + spare; i++) {
             const int32_t value = i < k && j < n ? packed_value(src[i * k_stride + j * n_stride], type, gemm->flip_b) : 0;
             check_packed(gemm, dst, panel_index(gemm, i, j), value, "pack_b");
+            sum += needs_sums ? (uint32_t)value : 0;
         }
+        TEST_CHECK((uint32_t)sums[j] == sum, "pack_b: sum %" PRId32 ", expected %" PRId32, sums[j], (int32_t)sum);
+    }
 }
 
 START_TEST(pack_b)
@@ -176,12 +197,12 @@ static void make_operands(const struct clq_gemm_kernels *gemm, struct test_rando
     operands->packed_b = test_guarded(3, (size_t)(k * gemm->cols * gemm->element_bytes), true);
     for (int64_t i = 0; i < rows; i++) {
         fill(random, line, (size_t)k);
-        gemm->pack_a(line, k, k, type_a, operands->packed_a + i * operands->a_pitch);
+        gemm->pack_a(line, k, 1, k, k, type_a, operands->packed_a + i * operands->a_pitch, operands->a_pitch, NULL);
         for (int64_t l = 0; l < k; l++)
             operands->a[i][l] = packed_value(line[l], type_a, gemm->flip_a);
     }
     fill(random, matrix, (size_t)(k * cols));
-    if (k > 0) gemm->pack_b(matrix, cols, 1, k, cols, k, type_b, operands->packed_b);
+    if (k > 0) gemm->pack_b(matrix, cols, 1, k, cols, k, type_b, operands->packed_b, NULL);
     for (int64_t l = 0; l < k; l++)
         for (int64_t j = 0; j < cols; j++)
             operands->b[l][j] = packed_value(matrix[l * cols + j], type_b, gemm->flip_b);
@@ -190,23 +211,28 @@ static void make_operands(const struct clq_gemm_kernels *gemm, struct test_rando
 static void try_tile(const struct clq_gemm_kernels *gemm, struct test_random *random, int64_t rows, int64_t cols, int64_t k, int type_a, int type_b)
 {
     static struct operands operands;
-    static int32_t before[MOST_ROWS][2 * MOST_COLS];
+    static int32_t before[MOST_ROWS][2 * MOST_COLS], others[MOST_ROWS * MOST_COLS];
     int32_t row_init[MOST_ROWS], col_init[MOST_COLS];
     const int64_t c_pitch = gemm->cols + test_between(random, 0, 9);
     const size_t c_bytes = (size_t)((rows - 1) * c_pitch + gemm->cols) * 4, slack = (size_t)test_between(random, 0, 15) * 4;
     const bool at_end = test_chance(random, 2);
     int32_t *const c = (int32_t *)(void *)(test_guarded(4, c_bytes + slack, at_end) + (at_end ? slack : 0));
-    struct clq_gemm_tile tile = {.rows = rows, .cols = cols, .k = k, .accumulate = test_chance(random, 3), .row_init = row_init, .col_init = col_init,
+    struct clq_gemm_tile tile = {.rows = rows, .cols = cols, .k = k, .row_init = test_chance(random, 3) ? NULL : row_init, .col_init = col_init,
                                  .c = c, .c_pitch = c_pitch};
+    if (test_chance(random, 3)) {
+        tile.start = test_chance(random, 2) ? c : others;
+        tile.start_pitch = tile.start == c ? c_pitch : MOST_COLS;
+    }
 
     test_note_place("%s by %s, %" PRId64 " x %" PRId64 " x %" PRId64 "%s", type_names[type_a], type_names[type_b], rows, cols, k,
-                    tile.accumulate ? ", accumulating" : "");
+                    tile.start == c ? ", accumulating" : tile.start != NULL ? ", from others" : "");
     make_operands(gemm, random, &operands, rows, cols, k, type_a, type_b);
     tile.a = operands.packed_a;
     tile.a_pitch = operands.a_pitch;
     tile.b = operands.packed_b;
     test_fill_random(random, row_init, sizeof row_init);
     test_fill_random(random, col_init, sizeof col_init);
+    test_fill_random(random, others, sizeof others);
     test_fill_random(random, c, c_bytes);
     for (int64_t i = 0; i < rows; i++)
         memcpy(before[i], c + i * c_pitch, (size_t)(i < rows - 1 ? c_pitch : gemm->cols) * 4);
@@ -215,7 +241,8 @@ static void try_tile(const struct clq_gemm_kernels *gemm, struct test_random *ra
     if (gemm->end != NULL) gemm->end();
     for (int64_t i = 0; i < rows; i++) {
         for (int64_t j = 0; j < cols; j++) {
-            uint32_t sum = tile.accumulate ? (uint32_t)before[i][j] : (uint32_t)row_init[i] + (uint32_t)col_init[j];
+            uint32_t sum = (tile.row_init != NULL ? (uint32_t)row_init[i] : 0) + (uint32_t)col_init[j];
+            if (tile.start != NULL) sum += (uint32_t)(tile.start == c ? before[i][j] : others[i * MOST_COLS + j]);
             for (int64_t l = 0; l < k; l++)
                 sum += (uint32_t)operands.a[i][l] * (uint32_t)operands.b[l][j];
             TEST_CHECK((uint32_t)c[i * c_pitch + j] == sum, "element (%" PRId64 ", %" PRId64 ") is %" PRId32 ", expected %" PRId32, i, j,

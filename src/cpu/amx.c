@@ -125,9 +125,10 @@ INLINE void multiply_two(const struct side *upper, const struct side *lower, boo
 INLINE void put_starts(const struct clq_gemm_tile *tile, bool two_cols, int32_t (*sums)[GEMM_COLS])
 {
     for (int64_t i = 0; i < tile->rows; ++i)
-        for (int j = 0; j < (two_cols ? 2 * TILE : TILE); j += TILE)
-            store32(&sums[i][j], tile->accumulate ? load32(tile->c + i * tile->c_pitch + j)
-                                                  : add_s32(load32(tile->col_init + j), splat_s32(tile->row_init[i])));
+        for (int j = 0; j < (two_cols ? 2 * TILE : TILE); j += TILE) {
+            const vint inits = add_s32(load32(tile->col_init + j), splat_s32(tile->row_init ? tile->row_init[i] : 0));
+            store32(&sums[i][j], tile->start ? add_s32(inits, load32(tile->start + i * tile->start_pitch + j)) : inits);
+        }
     SETTLE();
 }
 

@@ -14,8 +14,8 @@
 
 INLINE vint sum_elements(int type, vint sum, vint v)
 {
-    (void)type;
-    return _mm512_dpbusd_epi32(sum, v, _mm512_set1_epi8(1));
+    const vint ones = _mm512_set1_epi8(1);
+    return type == CLQ_GEMM_S8 ? _mm512_dpbusd_epi32(sum, ones, v) : _mm512_dpbusd_epi32(sum, v, ones);
 }
 
 INLINE vint dot(vint sum, vint b, vint a, int lane)

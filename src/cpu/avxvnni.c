@@ -14,8 +14,8 @@
 
 INLINE vint sum_elements(int type, vint sum, vint v)
 {
-    (void)type;
-    return _mm256_dpbusd_avx_epi32(sum, v, _mm256_set1_epi8(1));
+    const vint ones = _mm256_set1_epi8(1);
+    return type == CLQ_GEMM_S8 ? _mm256_dpbusd_avx_epi32(sum, ones, v) : _mm256_dpbusd_avx_epi32(sum, v, ones);
 }
 
 INLINE vint dot(vint sum, vint b, vint a, int lane)

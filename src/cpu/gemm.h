@@ -18,8 +18,8 @@
 enum { CLQ_GEMM_S8, CLQ_GEMM_U8, CLQ_GEMM_TYPES };
 
 /*
- * c[i][j] = row_init[i] + col_init[j] + sum over k of a[i][k] * b[k][j], modulo 2^32, for i < rows and j < cols rounded up to what the kernel likes: it
- * may write all columns of the panel, but no row beyond `rows`. With `accumulate`, c[i][j] itself stands for the two inits.
+ * c[i][j] = start[i][j] + row_init[i] + col_init[j] + sum over k of a[i][k] * b[k][j], modulo 2^32, for i < rows and j < cols rounded up to what the
+ * kernel likes: it may write all columns of the panel, but no row beyond `rows`.
  */
 struct clq_gemm_tile {
     int64_t rows, cols;      /* 1 to those of the kernels */
@@ -27,9 +27,10 @@ struct clq_gemm_tile {
     const void *a;
     int64_t a_pitch;         /* bytes from row to row */
     const void *b;           /* the panel, from the first k on */
-    bool accumulate;
     bool prefetch;           /* B comes from memory */
-    const int32_t *row_init; /* [rows] */
+    const int32_t *start;    /* NULL: zeros; may be c */
+    int64_t start_pitch;     /* elements from row to row */
+    const int32_t *row_init; /* [rows]; NULL: zeros */
     const int32_t *col_init; /* [cols of the panel] */
     int32_t *c;
     int64_t c_pitch;         /* elements from row to row */
@@ -77,11 +78,17 @@ struct clq_gemm_kernels {
     int32_t element_bytes;   /* 1, or 2 for s16 */
     uint8_t flip_a[CLQ_GEMM_TYPES], flip_b[CLQ_GEMM_TYPES]; /* 0 or 0x80 */
 
-    /* Packs k adjacent elements of a row of A and fills up to k_padded; returns their sum, as packed, modulo 2^32. */
-    int32_t (*pack_a)(const void *src, int64_t k, int64_t k_padded, int type, void *dst);
+    /*
+     * Packs rows of k adjacent elements of A, each filled up to k_padded. Pitches in bytes from row to row. Adds to sums[rows], modulo 2^32, those of
+     * the elements as packed; NULL: not wanted.
+     */
+    void (*pack_a)(const void *src, int64_t src_pitch, int64_t rows, int64_t k, int64_t k_padded, int type, void *dst, int64_t dst_pitch, int32_t *sums);
 
-    /* Packs k x n elements, n <= cols, of B to a panel, filled up to k_padded x cols. Strides in elements, one of them is 1, the other of any sign. */
-    void (*pack_b)(const void *src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, int64_t k_padded, int type, void *dst);
+    /*
+     * Packs k x n elements, n <= cols, of B to a panel, filled up to k_padded x cols. Strides in elements, one of them is 1, the other of any sign.
+     * Adds to sums[cols] as pack_a() does.
+     */
+    void (*pack_b)(const void *src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, int64_t k_padded, int type, void *dst, int32_t *sums);
 
     clq_gemm_tile_fn tile[CLQ_GEMM_TYPES][CLQ_GEMM_TYPES]; /* by the types of A and B */
 

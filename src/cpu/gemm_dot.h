@@ -91,14 +91,15 @@ INLINE void add_words(struct sums *sums, int rows, bool both, int sets, int word
 /* What sums begin with. */
 INLINE vdots start_at(const struct clq_gemm_tile *tile, int row, int col)
 {
-    if (tile->accumulate) return start_dots(load32(tile->c + row * tile->c_pitch + col));
-    return start_dots(add_s32(load32(tile->col_init + col), splat_s32(tile->row_init[row])));
+    vint sums = load32(tile->col_init + col);
+    if (tile->row_init) sums = add_s32(sums, splat_s32(tile->row_init[row]));
+    if (tile->start) sums = add_s32(sums, load32(tile->start + row * tile->start_pitch + col));
+    return start_dots(sums);
 }
 
 /* A pair of the first set goes to c; others are added to it. */
-INLINE void store_pair(const struct clq_gemm_tile *tile, bool is_first, bool both, int row, const struct pair *pair)
+INLINE void store_pair(int32_t *c, bool is_first, bool both, const struct pair *pair)
 {
-    int32_t *const c = tile->c + row * tile->c_pitch;
     for (int j = 0; j < (both ? 2 * WIDTH : WIDTH); j += WIDTH) {
         const vint sums = dots_s32(j == 0 ? pair->low : pair->high);
         store32(c + j, is_first ? sums : add_s32(load32(c + j), sums));
@@ -109,7 +110,9 @@ INLINE void tile_of(const struct clq_gemm_tile *tile, int rows, bool both)
 {
     const int sets = count_sets(rows), step = sets > A_WORDS ? sets : A_WORDS;
     const int64_t words = tile->k * ELEMENT_BYTES / WORD_BYTES;
+    const int64_t c_pitch = tile->c_pitch;
     const char *a = tile->a, *b = tile->b;
+    int32_t *const c = tile->c;
     struct sums sums;
     int64_t w = 0;
 #define START_PAIR(n)                                                             \
@@ -131,7 +134,7 @@ INLINE void tile_of(const struct clq_gemm_tile *tile, int rows, bool both)
         b += A_WORDS * GEMM_COLS * WORD_BYTES;
     }
 #define STORE_PAIR(n) \
-    if (n < sets * rows) store_pair(tile, n < rows, both, n % rows, &sums.p##n);
+    if (n < sets * rows) store_pair(c + n % rows * c_pitch, n < rows, both, &sums.p##n);
     EACH_PAIR(STORE_PAIR)
 #undef STORE_PAIR
 }

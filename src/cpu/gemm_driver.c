@@ -2,10 +2,10 @@
 /*
  * The integer matrix product around the kernels of gemm.h.
  *
- *   B in panels, packed beforehand or in chunks that fill the workspace, by all threads
+ *   B in panels, packed beforehand; or in chunks that fill the workspace, by all threads; or, where a part uses a panel once, by that part, just before
  *   parts: ranges of matrices, of rows and of panels, one for each thread
  *     blocks of rows of A that stay in the second-level cache, packed
- *       panels; groups of them, piece by piece, where few rows meet a B that is not packed
+ *       panels; groups of them, piece by piece, where parts pack them
  *         strips of rows whose sums stay in the first-level cache: tiles, then the epilogue
  *
  * Zero points, with the identity in unsigned arithmetic (the sums are exact modulo 2^32)
@@ -25,19 +25,21 @@
 #include <string.h>
 
 enum {
-    MAX_COLS = 64,             /* of a panel */
+    MAX_COLS = 32,             /* of a panel */
     MAX_ROWS = 512,            /* of a block of A */
     NARROW_ROWS = 128,         /* from here on few columns have a path of their own; rows of a strip there */
+    READY_ROWS = 64,           /* up to here no more pages than the first TLB has, at any pitch */
     FEW_ROWS = 16,             /* up to here B's way from memory is what takes time */
-    GROUP = 32,                /* panels packed side by side: long pieces of the rows of B */
+    GROUP = 64,                /* panels packed side by side: long pieces of the rows of B */
     PAGE_BYTES = 4096,         /* rows at multiples of it share a set of the first-level cache */
     PIECE_BYTES = 4096,        /* of a panel that is packed and used at once, */
-    KEPT_BYTES = 32 << 10,     /* of one that stays in the first-level cache for the tiles of a strip */
+    KEPT_BYTES = 64 << 10,     /* of one that stays in a cache for the tiles of a strip */
     STRIP_BYTES = 16 << 10,    /* of sums */
+    GROUP_BYTES = 64 << 10,    /* of those of panels in turn */
     BLOCK_BYTES = 512 << 10,   /* of A */
     CHUNK_BYTES = 16 << 20,    /* of B, packed on the way */
     TASK_WORK = 1 << 20,       /* multiplications for which a thread is worth its start */
-    PACK_WORK = 8              /* what packing an element of A costs, in multiplications */
+    PACK_WORK = 8              /* what packing an element costs, in multiplications */
 };
 
 /* How B lies, packed: matrices of panels. */
@@ -113,31 +115,13 @@ static const char *matrix_at(const struct clq_matrix *matrix, int64_t index, int
     return (const char *)matrix->data + (index * matrix->batch_stride + row * matrix->row_stride + col * matrix->col_stride) * bytes;
 }
 
-/* k elements, from k0 on, of one panel of a matrix. */
-static void pack_piece(const struct panels *panels, const struct clq_matrix *b, int64_t index, int64_t k0, int64_t k, int64_t k_padded, void *target)
+/* k elements, from k0 on, of one panel of a matrix. Adds to the sums of its columns unless they are NULL. */
+static void pack_piece(const struct panels *panels, const struct clq_matrix *b, int64_t index, int64_t k0, int64_t k, int64_t k_padded, void *target,
+                       int32_t *sums)
 {
     const int64_t matrix = index / panels->per_matrix, col = index % panels->per_matrix * panels->kernels->cols;
-    panels->kernels->pack_b(matrix_at(b, matrix, k0, col), b->row_stride, b->col_stride, k, clq_min_i64(panels->n - col, panels->kernels->cols), k_padded, type_of(b->dtype), target);
-}
-
-/* Sums over k of the columns of a piece of a panel, as packed: a product with ones. */
-static void sum_columns(const struct clq_gemm_kernels *kernels, int b_type, const void *piece, int64_t k_padded, bool accumulate, int32_t *sums)
-{
-    static const int32_t zeros[MAX_COLS];
-    enum { STEP = 256 };
-    _Alignas(CLQ_ALIGNMENT) uint8_t bytes[STEP];
-    _Alignas(CLQ_ALIGNMENT) int16_t halves[STEP];
-    struct clq_gemm_tile tile = {.rows = 1, .cols = kernels->cols, .a = kernels->element_bytes == 1 ? (const void *)bytes : (const void *)halves,
-                                 .a_pitch = sizeof halves, .accumulate = accumulate, .row_init = zeros, .col_init = zeros, .c = sums, .c_pitch = MAX_COLS};
-    memset(bytes, 1, sizeof bytes);
-    for (int i = 0; i < STEP; ++i)
-        halves[i] = 1;
-    for (int64_t k = 0; k < k_padded || k == 0; k += STEP) {
-        tile.k = clq_min_i64(STEP, k_padded - k);
-        tile.b = (const char *)piece + k * kernels->cols * kernels->element_bytes;
-        kernels->tile[CLQ_GEMM_U8][b_type](&tile);
-        tile.accumulate = true;
-    }
+    panels->kernels->pack_b(matrix_at(b, matrix, k0, col), b->row_stride, b->col_stride, k, clq_min_i64(panels->n - col, panels->kernels->cols),
+                           k_padded, type_of(b->dtype), target, sums);
 }
 
 /* Side by side, a few elements along k at a time: rows of B are read in long pieces if its columns are adjacent. */
@@ -148,15 +132,12 @@ static void pack_group(void *argument, int64_t task)
     const struct clq_gemm_kernels *kernels = panels->kernels;
     const int64_t begin = task * packing->group, end = clq_min_i64(begin + packing->group, packing->count);
     const int64_t step = packing->b->row_stride == 1 ? panels->k_padded : round_up(64, kernels->k_unit);
+    if (packing->sums) memset(packing->sums + begin * kernels->cols, 0, (size_t)((end - begin) * kernels->cols) * sizeof packing->sums[0]);
     for (int64_t k = 0; k < panels->k_padded; k += step)
         for (int64_t i = begin; i < end; ++i)
             pack_piece(panels, packing->b, packing->first + i, k, clq_min_i64(step, panels->k - k), clq_min_i64(step, panels->k_padded - k),
-                       packing->target + i * panels->bytes + k * kernels->cols * kernels->element_bytes);
-    if (!packing->sums) return;
-    if (kernels->begin) kernels->begin();
-    for (int64_t i = begin; i < end; ++i)
-        sum_columns(kernels, type_of(packing->b->dtype), packing->target + i * panels->bytes, panels->k_padded, false, packing->sums + i * kernels->cols);
-    if (kernels->end) kernels->end();
+                       packing->target + i * panels->bytes + k * kernels->cols * kernels->element_bytes,
+                       packing->sums ? packing->sums + i * kernels->cols : NULL);
 }
 
 static void pack_panels(const struct clq_threads *threads, struct packing *packing)
@@ -192,7 +173,7 @@ bool clq_gemm_pack(const struct clq_cpu_ops *ops, const struct clq_threads *thre
 
 /* ------------------------------------------------------------------------------------------------ plan */
 
-/* The least work of the part with the most: whole tiles, and the rows of A that it packs. */
+/* The least work of the part with the most: whole tiles, the rows of A that it packs, and the columns of B that it packs, or fetches from who did. */
 static void split(struct product *product, int64_t threads)
 {
     const struct clq_gemm *gemm = &product->gemm;
@@ -207,7 +188,7 @@ static void split(struct product *product, int64_t threads)
     for (int64_t parts = 1; parts <= (gemm->m <= FEW_ROWS ? 1 : clq_min_i64(threads, row_units)); ++parts) {
         const int64_t panel_parts = clq_min_i64(threads / parts, panels);
         const double rows = (double)(clq_ceil_div(row_units, parts) * kernels->row_unit), cols = (double)(clq_ceil_div(panels, panel_parts) * kernels->cols);
-        const double work = rows * (cols + (product->is_a_ready ? 0 : PACK_WORK));
+        const double work = rows * (cols + (product->is_a_ready ? 0 : PACK_WORK)) + (gemm->packed ? 0 : cols * PACK_WORK);
         if (parts > 1 && work >= least) continue;
         least = work;
         product->row_parts = parts;
@@ -309,6 +290,12 @@ static void plan_many(struct product *product)
     product->strip_rows = kernels->rows * clq_max_i64(1, STRIP_BYTES / (int64_t)sizeof(int32_t) / kernels->cols / kernels->rows);
     product->strip_rows = clq_min_i64(product->strip_rows, product->block_rows);
     if (product->gemm.packed) return;
+    if (product->row_parts == 1 && product->gemm.m <= product->block_rows) { /* each part uses each of its panels once */
+        product->strip_rows = product->block_rows;
+        if (product->piece < panels->k_padded) /* rows of B are read in longer pieces then */
+            product->group = clq_max_i64(1, clq_min_i64(GROUP, GROUP_BYTES / (int64_t)sizeof(int32_t) / kernels->cols / product->strip_rows));
+        return;
+    }
     product->chunk = clq_min_i64(panels->batch * panels->per_matrix, clq_max_i64(1, CHUNK_BYTES / clq_max_i64(1, panels->bytes)));
     if (product->chunk > panels->per_matrix) product->chunk -= product->chunk % panels->per_matrix;
 }
@@ -363,7 +350,8 @@ static bool is_a_ready(const struct product *product)
     const struct clq_gemm *gemm = &product->gemm;
     const struct clq_gemm_kernels *kernels = product->kernels;
     return gemm->k > 0 && kernels->element_bytes == 1 && kernels->flip_a[product->a_type] == 0 && gemm->a.col_stride == 1 &&
-           gemm->k == product->panels.k_padded && gemm->k * kernels->cols <= KEPT_BYTES && gemm->a.row_stride >= gemm->k && gemm->a.row_stride <= 2 * gemm->k &&
+           gemm->k == product->panels.k_padded && (gemm->k * kernels->cols <= KEPT_BYTES || gemm->m <= READY_ROWS) &&
+           gemm->a.row_stride >= gemm->k && gemm->a.row_stride <= 2 * gemm->k &&
            gemm->a.row_stride % PAGE_BYTES != 0 && !product->needs_row_sums;
 }
 
@@ -451,13 +439,20 @@ static void pack_rows(struct part *part, int64_t begin, int64_t end)
         src = copy;
         pitch = k;
     }
-    for (int64_t i = begin; i < end; ++i) {
-        uint32_t sum = 0;
-        for (int64_t k0 = 0; k0 < k; k0 += product->piece) /* the last piece has elements: there are no more than k_unit - 1 behind k */
-            sum += (uint32_t)product->kernels->pack_a(src + (i - begin) * pitch + k0, clq_min_i64(product->piece, k - k0),
-                                                      clq_min_i64(product->piece, k_padded - k0), product->a_type,
-                                                      part->memory + part->room.a + k0 / product->piece * block_pitch(product) + i * product->a_pitch);
-        part->block.y[i] = (int32_t)sum;
+    for (int64_t k0 = 0; k0 < k; k0 += product->piece) /* the last piece has elements: there are no more than k_unit - 1 behind k */
+        product->kernels->pack_a(src + k0, pitch, end - begin, clq_min_i64(product->piece, k - k0), clq_min_i64(product->piece, k_padded - k0),
+                                 product->a_type, part->memory + part->room.a + k0 / product->piece * block_pitch(product) + begin * product->a_pitch,
+                                 product->a_pitch, product->needs_row_sums ? part->block.y + begin : NULL);
+}
+
+/* What the sums of rows, which are in y, and zero points come to. */
+static void set_row_inits(const struct product *product, struct block *block)
+{
+    for (int64_t i = 0; i < block->rows; ++i) {
+        const uint32_t z = a_zero_point_at(product, block->first + i);
+        block->zero_point[i] = (int32_t)z;
+        if (!product->is_folded) block->y[i] = (int32_t)((uint32_t)block->y[i] - (uint32_t)product->gemm.k * z);
+        block->row_init[i] = (int32_t)-((uint32_t)product->b_zero_point * (uint32_t)block->y[i]);
     }
 }
 
@@ -466,23 +461,16 @@ static void pack_block(struct part *part, int64_t first, int64_t rows)
     const struct product *product = part->product;
     const int64_t step = product->copied_rows ? product->copied_rows : rows;
     struct block *block = &part->block;
-    const bool is_ready = product->is_a_ready;
+    const bool is_ready = product->is_a_ready, has_inits = product->needs_row_sums || !product->is_folded;
     block->first = first;
     block->rows = rows;
     block->a = is_ready ? matrix_at(&product->gemm.a, part->matrix, first, 0) : part->memory + part->room.a;
     block->a_pitch = is_ready ? product->gemm.a.row_stride : product->a_pitch;
     block->piece_pitch = is_ready ? product->piece : block_pitch(product);
-    if (is_ready || product->gemm.k == 0)
-        memset(block->y, 0, (size_t)rows * sizeof block->y[0]);
-    else
-        for (int64_t i = 0; i < rows; i += step)
-            pack_rows(part, i, clq_min_i64(i + step, rows));
-    for (int64_t i = 0; i < rows; ++i) {
-        const uint32_t z = a_zero_point_at(product, first + i);
-        block->zero_point[i] = (int32_t)z;
-        if (!product->is_folded) block->y[i] = (int32_t)((uint32_t)block->y[i] - (uint32_t)product->gemm.k * z);
-        block->row_init[i] = product->is_b_uniform ? (int32_t)-((uint32_t)product->b_zero_point * (uint32_t)block->y[i]) : 0;
-    }
+    if (has_inits) memset(block->y, 0, (size_t)rows * sizeof block->y[0]);
+    for (int64_t i = 0; !is_ready && i < rows; i += step)
+        pack_rows(part, i, clq_min_i64(i + step, rows));
+    if (has_inits) set_row_inits(product, block);
 }
 
 static float panel_scale(const struct product *product, int64_t col)
@@ -493,19 +481,28 @@ static float panel_scale(const struct product *product, int64_t col)
     return gemm->c.dtype == CLQ_F32 || !gemm->a_params.is_single ? s : clqm_multiplier(s, gemm->scale);
 }
 
+/* The zero points of the columns of a panel, as packed. */
+static void set_col_zero_points(const struct product *product, struct panel *panel)
+{
+    for (int64_t j = 0; j < panel->cols; ++j)
+        panel->zero_point[j] = (int32_t)((uint32_t)product->b_zero_point +
+                                         (product->is_b_uniform ? 0 : (uint32_t)product->gemm.b_params.zero_point[panel->first + j]));
+}
+
+/* Once the sums of the columns are known. */
 static void set_col_inits(const struct product *product, struct panel *panel)
 {
     const struct clq_gemm *gemm = &product->gemm;
     const int32_t *bias = gemm->c.dtype == CLQ_F32 || !gemm->bias ? NULL : (const int32_t *)gemm->bias + panel->first;
-    const uint32_t za = product->is_folded ? (uint32_t)product->a_zero_point : 0, kza = (uint32_t)gemm->k * za;
-    for (int64_t j = 0; j < panel->cols; ++j)
-        panel->zero_point[j] = product->b_zero_point;
-    for (int64_t j = 0; !product->is_b_uniform && j < panel->cols; ++j)
-        panel->zero_point[j] = (int32_t)((uint32_t)panel->zero_point[j] + (uint32_t)gemm->b_params.zero_point[panel->first + j]);
+    const int32_t za = product->is_folded ? product->a_zero_point : 0, minus_kza = (int32_t)-((uint32_t)gemm->k * (uint32_t)za);
+    const uint32_t least = product->is_b_uniform ? (uint32_t)gemm->k * (uint32_t)za * (uint32_t)product->b_zero_point : 0;
     memset(panel->col_init, 0, sizeof panel->col_init);
     if (bias) memcpy(panel->col_init, bias, (size_t)panel->cols * sizeof bias[0]);
-    for (int64_t j = 0; za != 0 && j < panel->cols; ++j)
-        panel->col_init[j] = (int32_t)((uint32_t)panel->col_init[j] + kza * (uint32_t)panel->zero_point[j] - za * (uint32_t)panel->sums[j]);
+    for (int64_t j = 0; least != 0 && j < panel->cols; ++j)
+        panel->col_init[j] = (int32_t)((uint32_t)panel->col_init[j] + least);
+    if (za == 0) return;
+    product->kernels->subtract_outer(panel->col_init, MAX_COLS, 1, panel->cols, &za, panel->sums);
+    if (!product->is_b_uniform) product->kernels->subtract_outer(panel->col_init, MAX_COLS, 1, panel->cols, &minus_kza, panel->zero_point);
 }
 
 static void describe_panel(const struct part *part, int64_t index, struct panel *panel)
@@ -518,7 +515,7 @@ static void describe_panel(const struct part *part, int64_t index, struct panel 
     panel->cols = clq_min_i64(panels->kernels->cols, product->gemm.n - panel->first);
     panel->b = product->packed ? product->packed + from * panels->bytes : NULL;
     panel->sums = product->packed ? product->packed_sums + from * panels->kernels->cols : panel->piece_sums;
-    set_col_inits(product, panel);
+    if (!product->is_b_uniform || product->is_narrow) set_col_zero_points(product, panel);
     for (int64_t j = 0; product->gemm.c.dtype != CLQ_S32 && j < panel->cols; ++j)
         panel->scale[j] = panel_scale(product, panel->first + j);
 }
@@ -592,11 +589,11 @@ static void finish_strip(struct part *part, const struct panel *panel, int64_t r
 
 /* ------------------------------------------------------------------------------------------------ tiles */
 
-/* Sums of a strip can go to C at once. */
+/* Sums of a strip go to C at once. */
 static bool is_direct(const struct product *product, const struct panel *panel)
 {
     return product->gemm.c.dtype == CLQ_S32 && product->gemm.c.col_stride == 1 && panel->cols == product->kernels->cols && product->is_b_uniform &&
-           (product->is_folded || !product->needs_sums) && product->piece >= product->panels.k_padded;
+           (product->is_folded || !product->needs_sums);
 }
 
 /* Rows of the next tile, of `left`: the last two share what is left, as small ones use the kernel badly. */
@@ -606,30 +603,42 @@ static int64_t choose_rows(const struct clq_gemm_kernels *kernels, int64_t left)
     return left >= 2 * kernels->rows ? kernels->rows : round_up(clq_ceil_div(left, 2), kernels->row_unit);
 }
 
+/* A piece of a panel, k elements from k0 on, by this part for itself. */
+static void pack_here(struct part *part, struct panel *panel, int64_t k0, int64_t k, bool is_last)
+{
+    const struct product *product = part->product;
+    if (k0 == 0) memset(panel->piece_sums, 0, sizeof panel->piece_sums);
+    if (k > 0)
+        pack_piece(&product->panels, &product->gemm.b, panel->index, k0, clq_min_i64(k, product->gemm.k - k0), k, part->memory + part->room.b,
+                   product->needs_sums ? panel->piece_sums : NULL);
+    if (is_last) set_col_inits(product, panel);
+}
+
 /* A piece of a panel, k elements from k0 on, times a strip. */
 static void run_tiles(struct part *part, struct panel *panel, int64_t row, int64_t rows, int64_t k0, int64_t k, int32_t *sums)
 {
+    static const int32_t zeros[MAX_COLS];
     const struct product *product = part->product;
     const struct clq_gemm_kernels *kernels = product->kernels;
-    const struct clq_matrix *c = &product->gemm.c;
-    const int64_t from = k0 * kernels->element_bytes;
-    const bool direct = is_direct(product, panel);
-    struct clq_gemm_tile tile = {.cols = panel->cols, .k = k, .a_pitch = part->block.a_pitch, .accumulate = k0 > 0, .col_init = panel->col_init,
-                                 .b = panel->b ? panel->b + from * kernels->cols : part->memory + part->room.b,
-                                 .c_pitch = direct ? c->row_stride : kernels->cols};
-    char *target = direct ? (char *)(uintptr_t)matrix_at(c, part->matrix, part->block.first + row, panel->first) : (char *)sums;
-    if (!panel->b) {
-        if (k > 0)
-            pack_piece(&product->panels, &product->gemm.b, panel->index, k0, clq_min_i64(k, product->gemm.k - k0), k, part->memory + part->room.b);
-        if (product->needs_sums) sum_columns(kernels, product->b_type, tile.b, k, k0 > 0, panel->piece_sums);
-    }
+    const struct block *block = &part->block;
+    const clq_gemm_tile_fn run = kernels->tile[product->a_type][product->b_type];
+    const bool is_last = k0 + k >= product->panels.k_padded, is_at_c = is_last && is_direct(product, panel);
+    const char *a = block->a + k0 / product->piece * block->piece_pitch + row * block->a_pitch;
+    const int32_t *row_init = is_last && product->needs_row_sums && product->is_b_uniform ? block->row_init + row : NULL, *start = k0 > 0 ? sums : NULL;
+    const int64_t c_pitch = is_at_c ? product->gemm.c.row_stride : kernels->cols;
+    int32_t *c = is_at_c ? (int32_t *)(uintptr_t)matrix_at(&product->gemm.c, part->matrix, block->first + row, panel->first) : sums;
+    const char *const b = panel->b ? panel->b + k0 * kernels->element_bytes * kernels->cols : part->memory + part->room.b;
+    struct clq_gemm_tile tile = {.cols = panel->cols, .k = k, .b = b, .a_pitch = block->a_pitch, .prefetch = row == 0 && panel->b, .start_pitch = kernels->cols,
+                                 .col_init = is_last ? panel->col_init : zeros, .c_pitch = c_pitch};
+    if (!panel->b) pack_here(part, panel, k0, k, is_last);
     for (int64_t i = 0; i < rows; i += tile.rows) {
         tile.rows = choose_rows(kernels, rows - i);
-        tile.prefetch = i == 0 && row == 0 && panel->b; /* later tiles find it in a cache */
-        tile.a = part->block.a + k0 / product->piece * part->block.piece_pitch + (row + i) * part->block.a_pitch;
-        tile.row_init = part->block.row_init + row + i;
-        tile.c = (int32_t *)(void *)target + i * tile.c_pitch;
-        kernels->tile[product->a_type][product->b_type](&tile);
+        tile.a = a + i * tile.a_pitch;
+        tile.start = start ? start + i * tile.start_pitch : NULL;
+        tile.row_init = row_init ? row_init + i : NULL;
+        tile.c = c + i * c_pitch;
+        run(&tile);
+        tile.prefetch = false; /* others find it in a cache */
     }
 }
 
@@ -640,8 +649,10 @@ static void run_panels(struct part *part, int64_t first, int64_t count)
     const int64_t strip_sums = most_rows(product) * product->kernels->cols, k = product->panels.k_padded;
     int64_t rows;
     int32_t *const sums = (int32_t *)(void *)(part->memory + part->room.sums);
-    for (int64_t i = 0; i < count; ++i)
+    for (int64_t i = 0; i < count; ++i) {
         describe_panel(part, first + i, &part->panels[i]);
+        if (part->panels[i].b) set_col_inits(product, &part->panels[i]);
+    }
     for (int64_t row = 0; row < part->block.rows; row += rows) {
         const int64_t left = part->block.rows - row;
         rows = left <= most_rows(product) ? left : product->strip_rows;
@@ -742,6 +753,7 @@ static void run_rows(struct part *part, int64_t first, int64_t last)
     struct clq_gemm_rows rows = {.cols = product->columns, .k = product->gemm.k, .a_pitch = product->gemm.a.row_stride, .b = part->memory + part->room.columns,
                                  .b_pitch = column_pitch(product), .c = sums, .c_pitch = product->kernels->cols};
     describe_panel(part, 0, panel);
+    set_col_inits(product, panel);
     take_columns(part);
     if (product->needs_sums) sum_taken(part, panel->piece_sums);
     for (int64_t row = first; row < last; row += product->strip_rows) {
@@ -832,7 +844,7 @@ void clq_gemm_run(const struct clq_cpu_ops *ops, const struct clq_threads *threa
         product.packed_sums = gemm->packed->col_sums;
     }
     set_zero_points(&product);
-    product.is_folded = product.is_a_uniform && product.packed && !product.is_narrow;
+    product.is_folded = product.is_a_uniform && !product.is_narrow;
     if (product.chunk)
         run_chunks(&product, threads, parts);
     else

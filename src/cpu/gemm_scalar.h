@@ -8,23 +8,27 @@ INLINE int16_t load_element(const void *src, int64_t i, int type)
     return type == CLQ_GEMM_S8 ? ((const int8_t *)src)[i] : ((const uint8_t *)src)[i];
 }
 
-static int32_t pack_a(const void *src, int64_t k, int64_t k_padded, int type, void *dst)
+static void pack_a(const void *src, int64_t src_pitch, int64_t rows, int64_t k, int64_t k_padded, int type, void *dst, int64_t dst_pitch, int32_t *sums)
 {
-    int16_t *const to = dst;
-    uint32_t sum = 0;
-    for (int64_t i = 0; i < k_padded; ++i) {
-        to[i] = i < k ? load_element(src, i, type) : 0;
-        sum += (uint32_t)to[i];
+    for (int64_t r = 0; r < rows; ++r) {
+        int16_t *const to = (int16_t *)(void *)((char *)dst + r * dst_pitch);
+        uint32_t sum = 0;
+        for (int64_t i = 0; i < k_padded; ++i) {
+            to[i] = i < k ? load_element(src, r * src_pitch + i, type) : 0;
+            sum += (uint32_t)to[i];
+        }
+        if (sums) sums[r] = (int32_t)((uint32_t)sums[r] + sum);
     }
-    return (int32_t)sum;
 }
 
-static void pack_b(const void *src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, int64_t k_padded, int type, void *dst)
+static void pack_b(const void *src, int64_t k_stride, int64_t n_stride, int64_t k, int64_t n, int64_t k_padded, int type, void *dst, int32_t *sums)
 {
     int16_t *to = dst;
     for (int64_t i = 0; i < k_padded; ++i)
-        for (int64_t j = 0; j < GEMM_COLS; ++j)
-            *to++ = i < k && j < n ? load_element(src, i * k_stride + j * n_stride, type) : 0;
+        for (int64_t j = 0; j < GEMM_COLS; ++j, ++to) {
+            *to = i < k && j < n ? load_element(src, i * k_stride + j * n_stride, type) : 0;
+            if (sums) sums[j] = (int32_t)((uint32_t)sums[j] + (uint32_t)*to);
+        }
 }
 
 static void tile_row(const int16_t *a, const int16_t *b, int64_t k, uint32_t *sums)
@@ -40,7 +44,8 @@ static void gemm_tile(const struct clq_gemm_tile *tile)
         int32_t *const c = tile->c + i * tile->c_pitch;
         uint32_t sums[GEMM_COLS];
         for (int64_t j = 0; j < GEMM_COLS; ++j)
-            sums[j] = tile->accumulate ? (uint32_t)load_int(c, j, CLQ_INT_S32) : (uint32_t)tile->row_init[i] + (uint32_t)tile->col_init[j];
+            sums[j] = (tile->start ? (uint32_t)load_int(tile->start + i * tile->start_pitch, j, CLQ_INT_S32) : 0) +
+                      (tile->row_init ? (uint32_t)tile->row_init[i] : 0) + (uint32_t)tile->col_init[j];
         tile_row((const int16_t *)((const char *)tile->a + i * tile->a_pitch), tile->b, tile->k, sums);
         for (int64_t j = 0; j < GEMM_COLS; ++j)
             store_int(c, j, CLQ_INT_S32, (int32_t)sums[j]);
