@@ -43,7 +43,8 @@ struct clq_span {
 };
 
 typedef void (*clq_span_fn)(const struct clq_span *span);
-typedef void (*clq_cast_fn)(const void *src, void *dst, int64_t n);
+typedef void (*clq_cast_fn)(const void *src, void *dst, int64_t n, bool streams); /* streams: as that of a span */
+typedef void (*clq_unpack_fn)(const void *src, void *dst, int64_t n);
 
 struct clq_cpu_ops {
     const char *name;
@@ -79,7 +80,7 @@ struct clq_cpu_ops {
 
     /* n 4-bit values as bytes (the low nibble counts) to (n + 1) / 2 bytes, the first in the low nibble, a spare nibble 0; and back. */
     void (*pack4)(const uint8_t *src, uint8_t *dst, int64_t n);
-    clq_cast_fn unpack_s4, unpack_u4;
+    clq_unpack_fn unpack_s4, unpack_u4;
 
     /* Adds n pairs of f32. The order of the sums depends on n alone. */
     void (*error_sums)(const void *x, const void *y, int64_t n, struct clq_error_sums *sums);

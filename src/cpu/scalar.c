@@ -359,7 +359,7 @@ INLINE void copy2d(const void *src, int64_t src_row, int64_t src_col, void *dst,
 #define MINMAX(f) \
     static void minmax_##f(const struct clq_span *span) { minmax(span, CLQ_FLOAT_##f); }
 #define CAST(name, f) \
-    static void name##_##f(const void *src, void *dst, int64_t n) { name(src, dst, n, CLQ_FLOAT_##f); }
+    static void name##_##f(const void *src, void *dst, int64_t n, bool streams) { (void)streams; name(src, dst, n, CLQ_FLOAT_##f); }
 #define COPY(bytes) \
     static void copy2d_##bytes(const void *src, int64_t src_row, int64_t src_col, void *dst, int64_t dst_row, int64_t dst_col, int64_t rows, \
                                int64_t cols) { copy2d(src, src_row, src_col, dst, dst_row, dst_col, rows, cols, bytes); }

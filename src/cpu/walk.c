@@ -100,7 +100,7 @@ static int log2_bytes(clq_dtype dtype)
 /* `n` 4-bit values from number `at` on, as bytes. */
 static void unpack(const struct clq_cpu_ops *ops, clq_dtype dtype, const unsigned char *src, int64_t at, unsigned char *dst, int64_t n)
 {
-    const clq_cast_fn unpack_even = dtype == CLQ_S4 ? ops->unpack_s4 : ops->unpack_u4;
+    const clq_unpack_fn unpack_even = dtype == CLQ_S4 ? ops->unpack_s4 : ops->unpack_u4;
     if (at % 2 != 0) {
         unsigned char pair[2];
         unpack_even(src + at / 2, pair, 2);
@@ -398,7 +398,7 @@ static void find_minmax(struct clq_walk *walk, const struct block *block, struct
 static const void *widen_row(const struct clq_cpu_ops *ops, clq_dtype dtype, const void *src, float *wide, int64_t n)
 {
     if (dtype == CLQ_F32) return src;
-    ops->widen[float_index(dtype)](src, wide, n);
+    ops->widen[float_index(dtype)](src, wide, n, false);
     return wide;
 }
 
@@ -440,6 +440,7 @@ static void convert(struct clq_walk *walk, const struct block *block, struct til
 {
     const struct clq_op *op = walk->op;
     const clq_dtype from = op->operand[0].dtype, to = op->operand[1].dtype;
+    const bool streams = walk->streams && !tile && block->cols >= STREAM_ELEMENTS;
     struct place x, y;
     if (from == to) {
         walk->ops->copy2d[log2_bytes(from)](address(op, block, 0), block->row_stride[0], block->col_stride[0], address(op, block, 1),
@@ -452,13 +453,13 @@ static void convert(struct clq_walk *walk, const struct block *block, struct til
         const void *x_row = (const char *)x.data + row * x.pitch * element_bytes(from);
         void *y_row = (char *)y.data + row * y.pitch * element_bytes(to);
         if (from == CLQ_F64)
-            walk->ops->narrow_f64[float_index(to)](x_row, y_row, block->cols);
+            walk->ops->narrow_f64[float_index(to)](x_row, y_row, block->cols, streams);
         else if (from == CLQ_F32)
-            walk->ops->narrow[float_index(to)](x_row, y_row, block->cols);
+            walk->ops->narrow[float_index(to)](x_row, y_row, block->cols, streams);
         else if (to == CLQ_F32)
-            walk->ops->widen[float_index(from)](x_row, y_row, block->cols);
+            walk->ops->widen[float_index(from)](x_row, y_row, block->cols, streams);
         else
-            walk->ops->narrow[float_index(to)](widen_row(walk->ops, from, x_row, tile->x_wide, block->cols), y_row, block->cols);
+            walk->ops->narrow[float_index(to)](widen_row(walk->ops, from, x_row, tile->x_wide, block->cols), y_row, block->cols, false);
     }
     put_target(walk, block, tile);
 }
