@@ -12,7 +12,10 @@
 #include <cblas.h>
 #endif
 
-enum { COLUMNS = 512 }; /* of C, kept while k passes: 2 KiB of sums */
+enum {
+    COLUMNS = 512,           /* of C, kept while k passes: 2 KiB of sums */
+    ELEMENTS_PER_PART = 65536 /* of C, to add a bias to and so on: a thread is worth its start then */
+};
 
 struct job {
     const struct clq_gemm *gemm;
@@ -80,6 +83,14 @@ static void multiply_part(void *argument, int64_t part)
         multiply_row(gemm, job->matrix, i);
 }
 
+static void activate_part(void *argument, int64_t part)
+{
+    const struct job *job = argument;
+    const int64_t end = clq_gemm_border(job->gemm->m, job->parts, part + 1);
+    for (int64_t i = clq_gemm_border(job->gemm->m, job->parts, part); i < end; ++i)
+        activate_row(job->gemm, job->matrix, i);
+}
+
 #ifdef CLQ_WITH_BLAS
 /* The distance between rows, or columns, of a matrix that BLAS can take; 0 if there is none. */
 static int find_ld(const struct clq_matrix *matrix, int64_t rows, int64_t cols, CBLAS_TRANSPOSE *transpose)
@@ -93,14 +104,21 @@ static int find_ld(const struct clq_matrix *matrix, int64_t rows, int64_t cols, 
     return ld >= clq_max_i64(1, least) && ld <= INT_MAX ? (int)ld : 0;
 }
 
+static CBLAS_TRANSPOSE other(CBLAS_TRANSPOSE transpose)
+{
+    return transpose == CblasTrans ? CblasNoTrans : CblasTrans;
+}
+
 static bool multiply_by_blas(const struct clq_gemm *gemm, int64_t matrix)
 {
     CBLAS_TRANSPOSE a_transpose, b_transpose, c_transpose;
     const int lda = find_ld(&gemm->a, gemm->m, gemm->k, &a_transpose), ldb = find_ld(&gemm->b, gemm->k, gemm->n, &b_transpose);
     const int ldc = find_ld(&gemm->c, gemm->m, gemm->n, &c_transpose);
-    if (!lda || !ldb || !ldc || c_transpose != CblasNoTrans || gemm->k == 0) return false;
-    cblas_sgemm(CblasRowMajor, a_transpose, b_transpose, (int)gemm->m, (int)gemm->n, (int)gemm->k, 1.0f, element(&gemm->a, matrix, 0, 0), lda,
-                element(&gemm->b, matrix, 0, 0), ldb, 0.0f, element(&gemm->c, matrix, 0, 0), ldc);
+    const bool by_columns = c_transpose == CblasTrans;
+    if (!lda || !ldb || !ldc || gemm->k == 0) return false;
+    cblas_sgemm(by_columns ? CblasColMajor : CblasRowMajor, by_columns ? other(a_transpose) : a_transpose, by_columns ? other(b_transpose) : b_transpose,
+                (int)gemm->m, (int)gemm->n, (int)gemm->k, 1.0f, element(&gemm->a, matrix, 0, 0), lda, element(&gemm->b, matrix, 0, 0), ldb, 0.0f,
+                element(&gemm->c, matrix, 0, 0), ldc);
     return true;
 }
 #else
@@ -114,11 +132,13 @@ static bool multiply_by_blas(const struct clq_gemm *gemm, int64_t matrix)
 
 void clq_gemm_f32_run(const struct clq_threads *threads, const struct clq_gemm *gemm)
 {
-    struct job job = {.gemm = gemm, .parts = clq_min_i64(gemm->m, threads->count)};
+    const int64_t parts = clq_min_i64(gemm->m, threads->count), rows_per_part = clq_ceil_div(ELEMENTS_PER_PART, clq_max_i64(1, gemm->n));
+    struct job job = {.gemm = gemm};
     for (job.matrix = 0; job.matrix < gemm->batch; ++job.matrix) {
+        job.parts = parts;
         if (!multiply_by_blas(gemm, job.matrix)) clq_parallel_for(threads, job.parts, multiply_part, &job);
         if (!gemm->bias && !gemm->relu && gemm->low == -INFINITY && gemm->high == INFINITY) continue;
-        for (int64_t i = 0; i < gemm->m; ++i)
-            activate_row(gemm, job.matrix, i);
+        job.parts = clq_min_i64(parts, clq_max_i64(1, gemm->m / rows_per_part));
+        clq_parallel_for(threads, job.parts, activate_part, &job);
     }
 }
