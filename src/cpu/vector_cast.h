@@ -18,7 +18,7 @@ INLINE int64_t cast_quads(int from, int to, bool streams, const char *src, char 
     int64_t i = 0;
     for (; i + QUAD <= n; i += QUAD) {
         if (streams) ask_for(src + i * src_bytes + AHEAD_BYTES, QUAD * src_bytes);
-        for (int v = 0; v < 4; ++v)
+        EACH(v, 4)
             cast_vector(from, to, streams, src + (i + v * WIDTH) * src_bytes, dst + (i + v * WIDTH) * dst_bytes);
     }
     return i;

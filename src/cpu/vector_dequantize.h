@@ -31,7 +31,7 @@ INLINE struct dequantizer get_dequantizer(int way, const struct table *table, co
 INLINE void dequantize_quad(struct dequantization k, const char *src, bool streams, char *dst, int64_t n, const struct dequantizer *p, int step)
 {
     vfloat y[4];
-    for (int v = 0; v < 4; ++v) {
+    EACH(v, 4) {
         const char *at = src + v * WIDTH * int_bytes(k.from);
         const vint q = n == QUAD ? load_int(k.from, at) : load_int_part(k.from, at, part_of_quad(n, v));
         y[v] = mul_f32(to_f32(k.from == CLQ_INT_S32 ? q : sub_s32(q, p[v * step].z)), p[v * step].s);
@@ -60,7 +60,7 @@ INLINE void dequantize_column_quad(struct dequantization k, bool streams, const 
 INLINE void get_dequantizers(struct dequantizer p[4], int way, const struct table *table, struct position *at, int64_t col)
 {
     if (way == COLUMNS) wrap_columns(table, at, col);
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         p[v] = get_dequantizer(way, table, at, v, col + v * WIDTH);
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
@@ -108,13 +108,13 @@ INLINE struct dequantizer share_dequantizer(const struct task *task, const struc
 /* The dequantizers of n columns from column i on, in which runs end: `shared` is that of the first run before, that of the last one after. */
 INLINE void cross_dequantizers(struct dequantizer p[4], const struct task *task, int64_t i, int64_t n, struct run *run, struct dequantizer *shared)
 {
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         p[v] = *shared;
     do {
         const int64_t border = run->end - i;
         move_to_next_run(task, run);
         *shared = share_dequantizer(task, run);
-        for (int v = 0; v < 4; ++v) {
+        EACH(v, 4) {
             const vmask before = lanes_below(border - v * WIDTH);
             p[v] = (struct dequantizer){select_f32(before, p[v].s, shared->s), select_s32(before, p[v].z, shared->z)};
         }
@@ -146,7 +146,7 @@ INLINE void dequantize_run_block(struct dequantization k, bool streams, const st
             dequantize_column_quad(k, false, strip, 1, end - QUAD, QUAD, &shared, 0);
             return;
         } else {
-            for (int v = 0; v < 4; ++v)
+            EACH(v, 4)
                 p[v] = shared;
             if (run->end < end) cross_dequantizers(p, task, i, end - i, run, &shared);
             dequantize_rest(strip, i, end - i, p);

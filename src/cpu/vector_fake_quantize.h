@@ -70,7 +70,7 @@ INLINE void keep_quad(int type, const char *src, bool streams, char *dst, int64_
         put_halves(streams, dst + 4 * WIDTH, high);
         return;
     }
-    for (int v = 0; v < 4; ++v) {
+    EACH(v, 4) {
         const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v), at = v * WIDTH * float_bytes(type);
         if (n == QUAD)
             put32(streams, dst + at, select_s32(inside[v], load32(src + at), zero));
@@ -83,7 +83,7 @@ INLINE void keep_quad(int type, const char *src, bool streams, char *dst, int64_
 
 static __attribute__((noinline)) void count_nonfinite_quad(const vfloat *x, int64_t *counts)
 {
-    for (int v = 0; v < 4; ++v) {
+    EACH(v, 4) {
         const int nan = count_lanes(is_nan_lane(x[v])), inf = WIDTH - count_lanes(is_finite_lane(x[v])) - nan;
         counts[0] += nan;
         counts[1] += inf;
@@ -104,7 +104,7 @@ INLINE void put_bits(const vmask *inside, const vfloat *x, uint8_t *mask, int64_
     if (counts) {
         vfloat seen = splat_f32(0.0f);
         counts[2] += n - __builtin_popcountll(bits);
-        for (int v = 0; v < 4; ++v)
+        EACH(v, 4)
             seen = note_nonfinite(x[v], seen);
         if (__builtin_expect(any_nan(seen), 0)) {
             const vfloat copy[4] = {x[0], x[1], x[2], x[3]};
@@ -126,7 +126,7 @@ INLINE void fake_quad(struct fake k, const char *src, const char *values, bool s
 {
     vmask inside[4];
     vfloat x[4], y[4];
-    for (int v = 0; v < 4; ++v) {
+    EACH(v, 4) {
         const struct faker faker = faker_of(k, p, step, border, v, target);
         const char *at = (k.work == BACKWARD ? values : src) + v * WIDTH * float_bytes(k.type);
         vint q, clamped;
@@ -171,7 +171,7 @@ INLINE void get_fakers(struct faker p[4], struct fake k, int way, const struct t
                        const struct target *target)
 {
     if (way == COLUMNS) wrap_columns(table, at, col);
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         p[v] = make_faker(get_quantizer(quotient_of(k), way, table, at, v, col + v * WIDTH, target), target);
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
@@ -233,7 +233,7 @@ INLINE void fake_rest_of_runs(const struct lines *lines, int64_t i, int64_t n, c
     struct quantizer quantizers[4];
     struct faker p[4];
     get_run_quantizers(quantizers, task, i, n, &last, target);
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         p[v] = make_faker(quantizers[v], target);
     end(&copy, i, n, p, counts);
     *run = last;
@@ -359,7 +359,7 @@ INLINE void mask_part(int type, const char *src, const uint8_t *mask, char *dst,
     vmask inside[4];
     for (int64_t k = 0; k < n; k += 8)
         bits |= (uint64_t)mask[k / 8] << k;
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         inside[v] = bits_lanes((uint32_t)(bits >> v * WIDTH));
     keep_quad(type, src, false, dst, n, inside);
 }

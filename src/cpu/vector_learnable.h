@@ -37,24 +37,24 @@ INLINE void learn_vectors(int type, int count, bool streams, const struct vector
         ask_for(at->src + AHEAD_BYTES + v * at->src_step, WIDTH * float_bytes(type));
         ask_for(at->x + AHEAD_BYTES + v * at->x_step, WIDTH * float_bytes(type));
     }
-    for (int v = 0; v < count; ++v) {
+    EACH(v, count) {
         const char *src = at->src + v * at->src_step, *values = at->x + v * at->x_step;
         const vfloat x = whole ? load_float(type, values) : load_float_part(type, values, lanes);
         dy[v] = whole ? load_float(type, src) : load_float_part(type, src, lanes);
         d[v] = get_quotient(quotient_of(k), x, &p->quantizer);
         nan[v] = is_nan_lane(x);
     }
-    for (int v = 0; v < count; ++v)
+    EACH(v, count)
         q[v] = round_s32(d[v]);
-    for (int v = 0; v < count; ++v) {
+    EACH(v, count) {
         clamped[v] = min_s32(max_s32(q[v], p->lo), p->hi);
         inside[v] = equal_s32(q[v], clamped[v]);
     }
-    for (int v = 0; v < count; ++v) {
+    EACH(v, count) {
         const vfloat c = to_f32(clamped[v]);
         slope[v] = select_f32(inside[v], sub_f32(c, d[v]), c);
     }
-    for (int v = 0; v < count; ++v) {
+    EACH(v, count) {
         const char *src = at->src + v * at->src_step;
         char *dst = at->dst + v * at->dst_step;
         const vint zeros = splat_s32(0);
@@ -68,7 +68,7 @@ INLINE void learn_vectors(int type, int count, bool streams, const struct vector
         else
             store16_part(dst, narrow_u16(kept), lanes);
     }
-    for (int v = 0; v < count; ++v) {
+    EACH(v, count) {
         const vfloat known = select_f32(nan[v], zero, dy[v]);
         const vdouble low = low_f64(known), high = high_f64(known);
         sums->slopes[0] = fma_f64(low, low_f64(slope[v]), sums->slopes[0]);

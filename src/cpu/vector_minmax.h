@@ -86,13 +86,13 @@ INLINE struct extremes find_block(int from, bool streams, const char *src, int64
     struct extremes e[4];
     vfloat seen[4], x;
     int64_t i = 0;
-    for (int v = 0; v < 4; ++v) {
+    EACH(v, 4) {
         e[v] = no_extremes();
         seen[v] = splat_f32(0.0f);
     }
     for (; i + QUAD <= n; i += QUAD) {
         if (streams) ask_for(src + AHEAD_BYTES + i * bytes, QUAD * bytes);
-        for (int v = 0; v < 4; ++v) {
+        EACH(v, 4) {
             x = load_float(from, src + (i + v * WIDTH) * bytes);
             seen[v] = note_nonfinite(x, seen[v]);
             e[v] = add_vector(e[v], x);
@@ -158,7 +158,7 @@ INLINE struct extremes find_short(int from, const char *src, int64_t n, int vect
     x = load_float(from, src + (n - WIDTH) * float_bytes(from));
     *seen = note_nonfinite(x, *seen);
     e = (struct extremes){x, x};
-    for (int v = 0; v < vectors - 1; ++v) {
+    EACH(v, vectors - 1) {
         x = load_float(from, src + v * WIDTH * float_bytes(from));
         *seen = note_nonfinite(x, *seen);
         e = add_vector(e, x);

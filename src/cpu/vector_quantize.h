@@ -93,13 +93,13 @@ static __attribute__((noinline)) void get_run_quantizers(struct quantizer p[4], 
 {
     const struct quantization k = {task->span.source_zero_point ? FROM_INT : CLQ_FLOAT_F32, 1, false};
     struct quantizer next = share_quantizer(k, task, run->param, target);
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         p[v] = next;
     while (run->end < i + n) {
         const int64_t border = run->end - i;
         move_to_next_run(task, run);
         next = share_quantizer(k, task, run->param, target);
-        for (int v = 0; v < 4; ++v)
+        EACH(v, 4)
             p[v] = mix_quantizers(k, lanes_below(border - v * WIDTH), &p[v], &next, target);
     }
 }
@@ -179,7 +179,7 @@ INLINE void store_pair_16(struct quantization k, const vint *q, const vint *z, b
 {
     vint wide[2];
     vhalf halves;
-    for (int v = 0; v < 2; ++v) {
+    EACH(v, 2) {
         wide[v] = add_s32(max_s32(q[v], splat_s32(-(int32_t)ABOVE_ALL)), z[v]); /* in -2^17..2^17 before z */
         if (k.counts) tally->inside32 = count_equal_32(tally->inside32, wide[v], min_s32(max_s32(wide[v], target->lo32), target->hi32));
     }
@@ -206,7 +206,7 @@ INLINE void quantize_quad(struct quantization k, const char *src, bool streams, 
 {
     vint q[4], z[4];
     tally->lanes += QUAD;
-    for (int v = 0; v < 4; ++v) {
+    EACH(v, 4) {
         const int64_t lanes = n == QUAD ? WIDTH : part_of_quad(n, v);
         const struct quantizer quantizer = quantizer_of(k, p, step, border, v, target);
         const vfloat x = load_source(k, src + v * WIDTH * source_bytes(k.from), lanes, n == QUAD, &quantizer);
@@ -293,7 +293,7 @@ INLINE void get_quantizers(struct quantizer p[4], struct quantization k, int way
                            const struct target *target)
 {
     if (way == COLUMNS) wrap_columns(table, at, col);
-    for (int v = 0; v < 4; ++v)
+    EACH(v, 4)
         p[v] = get_quantizer(k, way, table, at, v, col + v * WIDTH, target);
     if (way == PERMUTED) move_to_next_quad(table, at);
 }
