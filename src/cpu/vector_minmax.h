@@ -197,7 +197,9 @@ INLINE int64_t find_short_groups(int from, const struct clq_span *span, const ch
         const char *first = src + run * pitch_bytes;
         float *lo = span->lo + p + run, *hi = span->hi + p + run;
         vfloat seen = splat_f32(0.0f);
-        struct extremes e = find_short_runs(from, first, pitch_bytes, n, vectors, &seen);
+        struct extremes e;
+        if (span->streams) ask_for(first + AHEAD_BYTES, WIDTH * n * float_bytes(from));
+        e = find_short_runs(from, first, pitch_bytes, n, vectors, &seen);
         if (any_nan(seen)) {
             for (int i = 0; i < WIDTH; ++i) {
                 find_careful(from, first + i * pitch_bytes, n, span->counts, &e);
