@@ -651,7 +651,8 @@ typedef struct clq_gemm_args {
     const clq_qparams *b_params; /**< Of B: per tensor, or per channel of the axis of N. NULL: zero point 0, scale 1. Not for f32. */
     const clq_qparams *c_params; /**< Of c if it is s8 or u8: per tensor; qmin and qmax bound the results, so that qmin = zero_point is ReLU. Else NULL. */
     clq_activation activation;   /**< For f32 results. */
-    float clamp_min, clamp_max;  /**< With CLQ_ACTIVATION_CLAMP: clamp_min <= clamp_max. */
+    float clamp_min;             /**< With CLQ_ACTIVATION_CLAMP: no result is less; no NaN. */
+    float clamp_max;             /**< No result is more; clamp_min or more. */
     int32_t allow_wrap;          /**< Not 0: K may exceed the bound below which no sum can overflow. */
 } clq_gemm_args;
 

@@ -12,6 +12,14 @@
 #include "backend.h"
 #include "cpu/gemm.h"
 
+/* Kernels are templates: functions of types and ways that are constants where they are called, inlined always. Not where a sanitizer watches: what comes
+   of them would take minutes to compile, and is the same but for its speed. */
+#ifdef CLQ_SANITIZED
+#define INLINE static inline __attribute__((unused))
+#else
+#define INLINE static inline __attribute__((always_inline))
+#endif
+
 /* Float types and integer types as indices of a table. */
 enum { CLQ_FLOAT_F32, CLQ_FLOAT_F16, CLQ_FLOAT_BF16, CLQ_FLOAT_TYPES };
 enum { CLQ_INT_S8, CLQ_INT_U8, CLQ_INT_S16, CLQ_INT_U16, CLQ_INT_S32, CLQ_INT_TYPES };

@@ -112,7 +112,8 @@ struct packing {
 static const char *matrix_at(const struct clq_matrix *matrix, int64_t index, int64_t row, int64_t col)
 {
     const int64_t bytes = clq_dtype_bits(matrix->dtype) / 8;
-    return (const char *)matrix->data + (index * matrix->batch_stride + row * matrix->row_stride + col * matrix->col_stride) * bytes;
+    const int64_t offset = (index * matrix->batch_stride + row * matrix->row_stride + col * matrix->col_stride) * bytes;
+    return (const char *)((uintptr_t)matrix->data + (uintptr_t)offset);
 }
 
 /* k elements, from k0 on, of one panel of a matrix. Adds to the sums of its columns unless they are NULL. */

@@ -7,8 +7,6 @@
 #include "quant_math.h"
 #include <string.h>
 
-#define INLINE static inline __attribute__((always_inline))
-
 /* Elements lie at any byte address. */
 INLINE float load_f32(const void *src, int64_t i)
 {

@@ -10,7 +10,6 @@
 
 #define WIDTH       8
 #define MASKED_ENDS 0
-#define INLINE      static inline __attribute__((always_inline))
 
 typedef __m256 vfloat;
 typedef __m256d vdouble;

@@ -9,7 +9,6 @@
 
 #define WIDTH       16
 #define MASKED_ENDS 1
-#define INLINE      static inline __attribute__((always_inline))
 
 typedef __m512 vfloat;
 typedef __m512d vdouble;

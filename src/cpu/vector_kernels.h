@@ -5,7 +5,6 @@
  *
  * WIDTH        lanes of a vector: 4, 8 or 16
  * MASKED_ENDS  1: partial loads and stores cost no more than whole ones; 0: overlapping the last whole vectors is cheaper
- * INLINE       static, and inlined always
  *
  * vfloat, vint, vmask      WIDTH lanes of f32, of s32, of truth
  * vhalf, vbyte             2 * WIDTH lanes of 16 bits, 4 * WIDTH lanes of 8

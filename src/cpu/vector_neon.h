@@ -10,7 +10,6 @@
 
 #define WIDTH       4
 #define MASKED_ENDS 0
-#define INLINE      static inline __attribute__((always_inline))
 
 typedef float32x4_t vfloat;
 typedef float64x2_t vdouble;
