@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Each public header compiles alone, as C11 and as C++17, without a warning; and they name the version that the package has. The one
-# for OpenCL needs CL/cl.h, which is there where the library is built with it.
+# for OpenCL needs CL/cl.h, which is there where the library is built with it, and the one for DLPack a header that programs bring.
 set -u
 srcdir=${CLQ_SRCDIR:-.}
 builddir=${CLQ_BUILDDIR:-.}
@@ -14,7 +14,7 @@ failed=0
 compile()
 {
     # shellcheck disable=SC2086 # $cc may be a command with options
-    $cc -x "$1" -std="$2" -pedantic-errors -Wall -Wextra -Wshadow -Werror -I"$srcdir/include" -c "$3" -o "$work/out.o"
+    $cc -x "$1" -std="$2" -pedantic-errors -Wall -Wextra -Wshadow -Wconversion -Werror -I"$srcdir/include" -c "$3" -o "$work/out.o"
 }
 
 echo 'int main() { return 0; }' >"$work/empty.cc"
@@ -25,10 +25,18 @@ echo '#include <CL/cl.h>' >"$work/cl.c"
 opencl=yes
 compile c c11 "$work/cl.c" 2>/dev/null || grep -q '^#define CLQ_WITH_OPENCL 1' "$builddir/config.h" || opencl=no
 
+printf '#include <dlpack/dlpack.h>\nDLDevice device;\n' >"$work/dlpack.c"
+dlpack=yes
+compile c c11 "$work/dlpack.c" 2>/dev/null || dlpack=no
+
 for header in "$srcdir"/include/*.h; do
     name=$(basename "$header")
     if [ "$name" = clquant_opencl.h ] && [ $opencl = no ]; then
         echo "not tried: $name, as CL/cl.h is not here"
+        continue
+    fi
+    if [ "$name" = clquant_dlpack.h ] && [ $dlpack = no ]; then
+        echo "not tried: $name, as dlpack/dlpack.h is not here"
         continue
     fi
     cat >"$work/use.c" <<END
