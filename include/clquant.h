@@ -284,11 +284,14 @@ typedef struct clq_context_options {
     int32_t no_fallback;             /**< Not 0: a call on host memory that the device fails is not done again on the CPU; it fails. */
     int64_t staging_bytes;           /**< Bytes of one of the two blocks through which host tensors are staged, 4096 or more; the device's
                                           largest allocation bounds it. 0: 16 MiB. */
+    const char *gemm_unit;           /**< Only for contexts on an OpenCL device: the dot-product unit by which integer matrix products are made, one of
+                                          "nvidia-mma", "intel-dpas", "amd-mfma", "amd-wmma", "nvidia-dp4a", "khr-dot", "amd-sudot4", "amd-sdot4",
+                                          "arm-dot", "portable"; an error if the device lacks it. NULL: $CLQ_GEMM_UNIT, else the best that it has. */
 } clq_context_options;
 
 /** Initializer of clq_context_options: the defaults. */
 #define CLQ_CONTEXT_OPTIONS_INIT                                                                                                      \
-    {sizeof(clq_context_options), NULL, NULL, 0, {NULL, NULL, NULL}, NULL, NULL, NULL, NULL, NULL, 0, CLQ_HOST_TENSORS_AUTO, 0, 0}
+    {sizeof(clq_context_options), NULL, NULL, 0, {NULL, NULL, NULL}, NULL, NULL, NULL, NULL, NULL, 0, CLQ_HOST_TENSORS_AUTO, 0, 0, NULL}
 
 /**
  * Creates a context.
@@ -329,6 +332,14 @@ CLQ_API clq_status clq_context_synchronize(clq_context *context);
  */
 CLQ_API clq_status clq_context_warm_up(clq_context *context, clq_dtype x, clq_dtype q);
 
+/**
+ * Measures the kernels for integer matrix products on an OpenCL device, so that each product takes the one that is fastest there. The result is kept beside
+ * the compiled kernels, for every later context on this device and driver. Takes some seconds; on the CPU there is nothing to do.
+ *
+ * @return CLQ_ERROR_DEVICE, CLQ_ERROR_NO_DEVICE if no kernel works, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_FORKED
+ */
+CLQ_API clq_status clq_context_tune(clq_context *context);
+
 /** Where the last operation on this context ran, "cpu" or "opencl"; "" if there was none. Static storage. */
 CLQ_API const char *clq_context_ran_on(const clq_context *context);
 
@@ -345,6 +356,7 @@ typedef struct clq_device_info {
     char version[128];    /**< OpenCL devices: OpenCL version and driver. */
     char capabilities[160]; /**< OpenCL devices: what matters here of what they can do. */
     char cache[320];      /**< OpenCL devices: where compiled kernels are kept, and how many. */
+    char matrix_products[256]; /**< OpenCL devices: by which dot-product unit integer matrix products are made, and why. */
 } clq_device_info;
 
 /** What this context runs on, in the terms of clq_devices_list(). @param[out] info filled in; `chosen` is 1 */
@@ -629,11 +641,12 @@ typedef struct clq_packed clq_packed;
  * Packs B, the right operand of clq_gemm(), once for any number of products.
  *
  * Holds a copy of B and its column sums, but no scales and zero points. Immutable: any number of contexts on any threads may use it at once, if they are
- * on the path that packed it: the CPU with kernels of the same instruction set. Its memory comes from the context's allocator, which must outlive it;
- * the context need not.
+ * on the path that packed it: the CPU with kernels of the same instruction set, or the cl_context and device where a context on an OpenCL device packed it,
+ * wherever `b` was. Host memory comes from the context's allocator, which must outlive it; the context need not. On a device it is complete on return.
  * @param      b      s8 or u8 [K, N] or [batch, K, N]; the stride of one of the last two dimensions is 1
  * @param[out] packed the packed weights, NULL on failure; free them with clq_packed_free()
- * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERFLOW, CLQ_ERROR_CONTEXT, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_ROUNDING
+ * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE, CLQ_ERROR_OVERFLOW, CLQ_ERROR_CONTEXT, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_DEVICE,
+ *         CLQ_ERROR_ROUNDING
  */
 CLQ_API clq_status clq_packed_create(clq_context *context, const clq_tensor *b, clq_packed **packed);
 
@@ -671,7 +684,9 @@ typedef struct clq_gemm_args {
  *
  * M, N and K may be anything from 0 on; for K = 0, acc is 0. Transposition is a matter of strides: one of the last two dimensions of a and b and of c has stride 1
  * (or an extent of at most 1). Operands of rank 2, or with a batch stride of 0, serve every matrix of a batch; c's batch counts. For s32 results no scales are needed: they may be zeroed views.
- * For now CLQ_ERROR_CONTEXT for operands on an OpenCL device; operands in host memory run on the CPU in every context.
+ * On an OpenCL device the dot-product unit is found by trying it on a small product when the first one is made; see clq_device_info.matrix_products. Operands in
+ * host memory are brought there whole or, A and c, piece by piece, transfers overlapping the computation. f32 operands there are multiplied by CLBlast where
+ * the library is built with it.
  * @return CLQ_ERROR_INVALID_ARGUMENT, CLQ_ERROR_DTYPE, CLQ_ERROR_SHAPE (also for K past its bound), CLQ_ERROR_PARAMETER, CLQ_ERROR_OVERLAP, CLQ_ERROR_OVERFLOW,
  *         CLQ_ERROR_CONTEXT (also for weights packed on another path), CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_ROUNDING
  */

@@ -138,4 +138,68 @@ struct clql_partial {
     clql_int max_error; /* bits of an f32 */
 };
 
+/*
+ * A matrix product, and one of its two sides: the rows of A or the columns of B. A line has K adjacent bytes, which are read 16 at a time: offset, batch_stride
+ * and pitch are multiples of 16. What lies between K and the next multiple of 16 may be anything, but is there.
+ */
+struct clql_gemm_side {
+    clql_long offset;       /* bytes from the base to line 0 of matrix 0 */
+    clql_long batch_stride; /* bytes from matrix to matrix */
+    clql_long pitch;        /* bytes from line to line */
+    clql_long lines;        /* M or N, 1 or more */
+    clql_long sums;         /* index of the sum of line 0 of matrix 0, over the elements less `shift`; -1: not needed, as the other side's zero points are 0 */
+    clql_long sums_stride;  /* from matrix to matrix */
+    clql_long scale;        /* index of the first; not read for s32 results */
+    clql_long zero_point;   /* index of the first; -1: fixed_zero_point */
+    clql_int single;        /* all lines have one scale and zero point */
+    clql_int fixed_zero_point;
+    clql_int shift;         /* the kernel takes elements less this: 128 where it takes a u8 as an s8 */
+    clql_int unused;
+};
+
+struct clql_gemm_job {
+    struct clql_gemm_side side[2];
+    clql_long batch, k;     /* 1 or more, 0 or more */
+    clql_long c, c_batch_stride, c_pitch, c_step; /* elements: the result of lines i and j of matrix b is at c + b * c_batch_stride + i * c_pitch + j * c_step, */
+    clql_long split_stride; /* and, from the part s of K, that much * s further on */
+    clql_long k_split;      /* a part of K, a multiple of CLQL_GEMM_K */
+    clql_long bias;         /* index of the first; -1: none */
+    clql_long c_scale, c_zero_point; /* indices; c_zero_point -1: c_fixed_zero_point */
+    clql_long partials;     /* gemm_finish: ints from their base to the results of the first part, which are dense: [splits][batch][M][N] */
+    clql_int splits;        /* parts of K */
+    clql_int raw;           /* results are s32 sums of products, without zero points, scale and bias */
+    clql_int c_dtype;       /* S32, F32, S8 or U8 */
+    clql_int c_aligned;     /* c_step is 1, and c, c_batch_stride, c_pitch are multiples of 4 elements, the base of 4 elements' bytes */
+    clql_int bias_side;     /* the bias has an entry for each line of this side */
+    clql_int c_fixed_zero_point, qmin, qmax;
+    clql_int relu;          /* f32 results: y > 0 ? y : +0; then low and high do not count */
+    float low, high;        /* -inf and inf without bounds */
+    clql_int unused;
+};
+
+/* Parts of K are multiples of this, and so is K in packed lines, which are filled up with zeros. */
+#define CLQL_GEMM_K 64
+
+/* Lines from a matrix of bytes: element k of line i of matrix b is at source + b * batch_stride + i * line_stride + k * k_stride. See gemm_pack.cl. */
+struct clql_pack_job {
+    clql_long source, batch_stride, line_stride, k_stride;
+    clql_long batch, lines, k; /* 1 or more */
+    clql_long target, target_batch_stride, pitch; /* as in struct clql_gemm_side; pitch is K rounded up to CLQL_GEMM_K */
+    clql_long sums, sums_stride; /* as there; sums -1: not wanted */
+    clql_int aligned;            /* pack_lines: the base and all offsets are multiples of 16; pack_columns: of 4 */
+    clql_int unused;
+};
+
+/* A product of f32 matrices; strides in elements. */
+struct clql_gemm_f32_job {
+    clql_long batch, m, n, k;
+    clql_long a, a_batch_stride, a_row_stride, a_col_stride;
+    clql_long b, b_batch_stride, b_row_stride, b_col_stride;
+    clql_long c, c_batch_stride, c_row_stride, c_col_stride;
+    clql_long bias; /* index of the first; -1: none */
+    clql_int relu;  /* y > 0 ? y : +0; then low and high do not count */
+    clql_int unused;
+    float low, high;
+};
+
 #endif

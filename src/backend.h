@@ -13,7 +13,7 @@
 
 /* Where a context's settings come from, for error texts: the option's name or the variable's. */
 struct clq_option_sources {
-    const char *device, *cpu;
+    const char *device, *cpu, *gemm_unit;
 };
 
 enum clq_op_kind {
@@ -82,17 +82,20 @@ struct clq_range_rule {
     int32_t zero_point; /* symmetric: the fixed one */
 };
 
-/* Matrices of equal extents; strides in elements. That of one of the two dimensions is 1. */
+/* Matrices of equal extents; strides in elements. That of one of the two dimensions is 1. Here and below memory of the context's device goes with
+   an offset in bytes in place of the pointer; NULL: host memory. */
 struct clq_matrix {
     clq_dtype dtype;
+    void *device;
     void *data;
     int64_t batch_stride, row_stride, col_stride;
 };
 
-/* Parameters along the rows of A or the columns of B: arrays of one entry for all, or of one for each. */
+/* Parameters along the rows of A or the columns of B, or of C: arrays of one entry for all, or of one for each. */
 struct clq_gemm_params {
     const float *scale;        /* ones where none are needed */
-    const int32_t *zero_point; /* NULL: fixed_zero_point */
+    const int32_t *zero_point; /* NULL, and not on a device: fixed_zero_point */
+    void *scale_device, *zero_point_device;
     int32_t fixed_zero_point;
     bool is_single;
 };
@@ -103,15 +106,19 @@ struct clq_gemm {
     struct clq_matrix a, b, c;        /* b.dtype is that of packed weights too */
     const struct clq_packed *packed;  /* NULL: b */
     struct clq_gemm_params a_params, b_params; /* not for f32 operands */
-    const void *bias;                 /* NULL, or n of f32 or s32, as C goes */
+    const void *bias;                 /* n of f32 or s32, as C goes; NULL, and not on a device: none */
+    void *bias_device;
     bool relu;
     float low, high;                  /* f32 C: bounds, -inf and inf without them */
-    float scale;                      /* of an 8-bit C, as all that follows */
-    int32_t zero_point, qmin, qmax;
+    struct clq_gemm_params c_params;  /* of an 8-bit C, single, as all that follows */
+    int32_t qmin, qmax;
 };
 
-/* Packed weights. They belong to a backend, which alone knows what `data` is, and to what of it `path` says. */
+struct clq_backend;
+
+/* Packed weights. They belong to a backend, which alone knows what `path` and `data` are, and whether a context can use them. */
 struct clq_packed {
+    const struct clq_backend *backend;
     clq_allocator allocator; /* a copy: they may outlive their context */
     clq_dtype dtype;
     int32_t rank;            /* of the tensor that was packed */
@@ -223,9 +230,24 @@ static inline bool clq_op_is_packed(const struct clq_op *op)
     return false;
 }
 
+extern const struct clq_backend clq_backend_cpu;
+#ifdef CLQ_WITH_OPENCL
+extern const struct clq_backend clq_backend_opencl;
+#endif
+
+/* True if some argument lives on a device, or is packed for one. */
+static inline bool clq_gemm_is_on_device(const struct clq_gemm *gemm)
+{
+    const struct clq_gemm_params *const params[] = {&gemm->a_params, &gemm->b_params, &gemm->c_params};
+    for (int i = 0; i < 3; ++i)
+        if (params[i]->scale_device || params[i]->zero_point_device) return true;
+    return gemm->a.device || gemm->b.device || gemm->c.device || gemm->bias_device || (gemm->packed && gemm->packed->backend != &clq_backend_cpu);
+}
+
 /* True if some argument lives on a device. */
 static inline bool clq_op_is_on_device(const struct clq_op *op)
 {
+    if (op->gemm) return clq_gemm_is_on_device(op->gemm);
     for (int i = 0; i < CLQ_ARGS; ++i)
         if (op->device[i]) return true;
     return false;
@@ -244,9 +266,11 @@ struct clq_backend {
     /* Runs independent operations, in whatever floating-point mode the thread is. On return those with all results in host memory are
        complete, others possibly only begun. The CPU's also runs what is to follow each; a device's is called again for that. */
     clq_status (*run)(clq_context *context, struct clq_op *const *ops, int64_t n);
-    /* Fills packed->path, data and col_sums from `b`; fails for want of memory alone. */
+    /* Fills packed->path, data and col_sums from `b`, which has elements; says why if it fails, and unpack() is called in any case. */
     clq_status (*pack)(clq_context *context, const struct clq_matrix *b, struct clq_packed *packed);
-    /* True if the context can use the weights. */
+    /* Frees what pack() made, without a context. */
+    void (*unpack)(struct clq_packed *packed);
+    /* True if the context can use the weights, which are the backend's. */
     bool (*accepts)(const clq_context *context, const struct clq_packed *packed);
     /* Describes the context's device: all of the zeroed `info` but `chosen` and `reason`. */
     void (*describe)(const clq_context *context, clq_device_info *info);
@@ -258,17 +282,13 @@ struct clq_backend {
 
     clq_status (*synchronize)(clq_context *context);
     clq_status (*warm_up)(clq_context *context, clq_dtype x, clq_dtype q);
+    clq_status (*tune)(clq_context *context);
     /* Memory on the device: `*memory` is a reference, to be given back by release(). */
     clq_status (*allocate)(clq_context *context, int64_t size_bytes, void **memory);
     void (*release)(void *memory);
     /* CLQ_OK and its size if `memory`, from allocate() of any context or from a caller, is the context's to use. */
     clq_status (*find_memory)(clq_context *context, void *memory, int64_t *size_bytes);
 };
-
-extern const struct clq_backend clq_backend_cpu;
-#ifdef CLQ_WITH_OPENCL
-extern const struct clq_backend clq_backend_opencl;
-#endif
 
 /* run.c: runs validated, independent operations of at least one element each, and what is to follow them. */
 clq_status clq_run(clq_context *context, struct clq_op *const *ops, int64_t n);

@@ -99,6 +99,7 @@ static clq_status set_up(clq_context *context, const clq_context_options *option
     CLQ_TRY(set_thread_count(context, options->num_threads));
     resolved.device = read_setting(options->device, "device", "CLQ_DEVICE", &sources.device);
     resolved.cpu = read_setting(options->cpu, "cpu", "CLQ_CPU", &sources.cpu);
+    resolved.gemm_unit = read_setting(options->gemm_unit, "gemm_unit", "CLQ_GEMM_UNIT", &sources.gemm_unit);
     return clq_choose_backend(context, &resolved, &sources, foreign);
 }
 
@@ -193,4 +194,11 @@ clq_status clq_context_warm_up(clq_context *context, clq_dtype x, clq_dtype q)
     if (q != CLQ_DTYPE_NONE && ((uint32_t)q > CLQ_S64 || !((CLQ_DTYPES_QUANTIZED | CLQ_DTYPES(CLQ_S32)) & CLQ_DTYPES(q))))
         return clq_fail(context, CLQ_ERROR_DTYPE, "clq_context_warm_up: q = %s (%d), must be a quantized type, s32 or none", clq_dtype_name(q), (int)q);
     return context->backend->warm_up ? context->backend->warm_up(context, x, q) : CLQ_OK;
+}
+
+clq_status clq_context_tune(clq_context *context)
+{
+    const struct clq_call call = {context, "clq_context_tune"};
+    CLQ_TRY(clq_check_call(&call));
+    return context->backend->tune ? context->backend->tune(context) : CLQ_OK;
 }

@@ -27,8 +27,6 @@ static clq_status check_stack(const struct clq_call *call, const char *name, con
     CLQ_TRY(clq_check_tensor(call, name, tensor, dtypes, &stack->operand));
     if (tensor->rank < 2 || tensor->rank > 3)
         return FAIL(CLQ_ERROR_SHAPE, "%s: %s.rank = %d, must be 2 or 3", call->name, name, (int)tensor->rank);
-    if (stack->operand.device)
-        return FAIL(CLQ_ERROR_CONTEXT, "%s: %s lies on an OpenCL device, for which this version has no matrix products", call->name, name);
     shape = tensor->shape + tensor->rank - 2;
     strides = tensor->strides + tensor->rank - 2;
     if (shape[0] > 1 && shape[1] > 1 && strides[0] != 1 && strides[1] != 1)
@@ -39,6 +37,7 @@ static clq_status check_stack(const struct clq_call *call, const char *name, con
     stack->rows = shape[0];
     stack->cols = shape[1];
     stack->matrix = (struct clq_matrix){.dtype = tensor->dtype,
+                                        .device = stack->operand.device,
                                         .data = stack->operand.data,
                                         .batch_stride = stack->is_batched ? tensor->strides[0] : 0,
                                         .row_stride = strides[0],
@@ -87,25 +86,30 @@ static clq_status load_side(struct side *side, const clq_qparams *params, bool n
     /* A batch keeps the caller's views. */
     side->scale->operand.tensor = params->scale.dtype != CLQ_DTYPE_NONE ? &params->scale : NULL;
     if (side->zero_point->operand.tensor) side->zero_point->operand.tensor = &params->zero_point;
-    if (side->scale->device || side->zero_point->device)
-        return FAIL(CLQ_ERROR_CONTEXT, "%s: parameters lie on an OpenCL device, for which this version has no matrix products", call->name);
     return CLQ_OK;
 }
 
-/* Both operands' parameters, and whether any zero point is not 0. */
-static void set_params(struct clq_gemm_params *target, const struct side *side, const clq_qparams *params, bool *has_zero_point)
+static void set_params(struct clq_gemm_params *target, const struct side *side, const clq_qparams *params)
 {
     static const float one = 1.0f;
     *target = (struct clq_gemm_params){.scale = &one, .is_single = true};
-    *has_zero_point = false;
     if (!params) return;
     target->scale = side->scale->data;
-    target->zero_point = side->zero_point->operand.tensor ? side->zero_point->data : NULL;
+    target->scale_device = side->scale->device;
+    target->zero_point = side->zero_point->data;
+    target->zero_point_device = side->zero_point->device;
     target->fixed_zero_point = side->info.zero_point;
     target->is_single = side->info.scheme.granularity == CLQ_PER_TENSOR;
-    *has_zero_point = !target->zero_point && target->fixed_zero_point != 0;
-    for (int64_t i = 0; target->zero_point && i < side->info.param_count; ++i)
-        *has_zero_point = *has_zero_point || target->zero_point[i] != 0;
+}
+
+/* Some zero point of `lines` is not 0, for all that is known. */
+static bool has_zero_point(const struct clq_gemm_params *params, int64_t lines)
+{
+    if (params->zero_point_device) return true;
+    if (!params->zero_point) return params->fixed_zero_point != 0;
+    for (int64_t i = 0; i < (params->is_single ? 1 : lines); ++i)
+        if (params->zero_point[i] != 0) return true;
+    return false;
 }
 
 /* Largest magnitude of an element less its zero point. */
@@ -114,10 +118,10 @@ static int64_t find_magnitude(clq_dtype dtype, bool has_zero_point)
     return dtype == CLQ_U8 || has_zero_point ? 255 : 128;
 }
 
-static clq_status check_depth(const struct clq_call *call, const struct clq_gemm *gemm, bool a_has_zero_point, bool b_has_zero_point)
+static clq_status check_depth(const struct clq_call *call, const struct clq_gemm *gemm)
 {
-    const int64_t bound =
-        INT32_MAX / (find_magnitude(gemm->a.dtype, a_has_zero_point) * find_magnitude(gemm->b.dtype, b_has_zero_point));
+    const int64_t a = find_magnitude(gemm->a.dtype, has_zero_point(&gemm->a_params, gemm->m));
+    const int64_t bound = INT32_MAX / (a * find_magnitude(gemm->b.dtype, has_zero_point(&gemm->b_params, gemm->n)));
     if (gemm->k <= bound) return CLQ_OK;
     return FAIL(CLQ_ERROR_SHAPE, "%s: K = %lld, at most %lld: sums could overflow (see allow_wrap)", call->name, (long long)gemm->k, (long long)bound);
 }
@@ -167,9 +171,7 @@ static clq_status load_bias(const struct clq_call *call, const clq_gemm_args *ar
     const struct clq_scheme_info shape = {.scheme.granularity = CLQ_PER_CHANNEL, .param_rank = 1, .param_shape = {n}, .param_count = n};
     if (!args->bias) return CLQ_OK;
     CLQ_TRY(clq_check_param(call, "bias", args->bias, args->c->dtype == CLQ_F32 ? CLQ_F32 : CLQ_S32, &shape, bias));
-    CLQ_TRY(clq_param_load(call, bias));
-    if (!bias->device) return CLQ_OK;
-    return FAIL(CLQ_ERROR_CONTEXT, "%s: bias lies on an OpenCL device, for which this version has no matrix products", call->name);
+    return clq_param_load(call, bias);
 }
 
 /* B, or a tensor that stands for packed weights where only shapes matter. */
@@ -182,8 +184,11 @@ static clq_status check_b(const struct clq_call *call, const clq_gemm_args *args
         *shape = *args->b;
         return CLQ_OK;
     }
-    if (!clq_backend_cpu.accepts(call->context, packed))
-        return FAIL(CLQ_ERROR_CONTEXT, "%s: packed_b was packed for kernels of another instruction set than this context's", call->name);
+    if (packed->backend != call->context->backend || !packed->backend->accepts(call->context, packed))
+        return FAIL(CLQ_ERROR_CONTEXT, "%s: packed_b was packed for %s", call->name,
+                    packed->backend != call->context->backend ? "another kind of device than this context's"
+                    : packed->backend == &clq_backend_cpu     ? "kernels of another instruction set than this context's"
+                                                              : "another OpenCL context than this one's");
     *b = (struct stack){.batch = packed->batch, .rows = packed->k, .cols = packed->n, .is_batched = packed->rank == 3, .matrix.dtype = packed->dtype};
     *shape = packed->rank == 3 ? clq_tensor_host(packed->dtype, NULL, 3, (const int64_t[]){packed->batch, packed->k, packed->n})
                                : clq_tensor_host(packed->dtype, NULL, 2, (const int64_t[]){packed->k, packed->n});
@@ -254,16 +259,15 @@ static clq_status load_values(const struct clq_call *call, const clq_gemm_args *
 
 static void set_epilogue(struct clq_gemm *gemm, const clq_gemm_args *args, const struct product *product)
 {
-    const struct side *c = &product->c_side;
     gemm->bias = product->bias->data;
+    gemm->bias_device = product->bias->device;
     gemm->relu = args->activation == CLQ_ACTIVATION_RELU;
     gemm->low = args->activation == CLQ_ACTIVATION_CLAMP ? args->clamp_min : -INFINITY;
     gemm->high = args->activation == CLQ_ACTIVATION_CLAMP ? args->clamp_max : INFINITY;
     if (!args->c_params) return;
-    gemm->scale = *(const float *)c->scale->data;
-    gemm->zero_point = c->zero_point->operand.tensor ? *(const int32_t *)c->zero_point->data : c->info.zero_point;
-    gemm->qmin = c->info.qmin;
-    gemm->qmax = c->info.qmax;
+    set_params(&gemm->c_params, &product->c_side, args->c_params);
+    gemm->qmin = product->c_side.info.qmin;
+    gemm->qmax = product->c_side.info.qmax;
 }
 
 static clq_status prepare(const struct clq_call *call, struct clq_task *task, const clq_gemm_args *args)
@@ -271,16 +275,15 @@ static clq_status prepare(const struct clq_call *call, struct clq_task *task, co
     struct clq_gemm *const gemm = &task->gemm;
     struct product product;
     struct clq_op *op;
-    bool a_has_zero_point, b_has_zero_point;
     set_up(call, task, &product);
     CLQ_TRY(check_operands(call, args, &product));
     CLQ_TRY(load_values(call, args, &product));
     *gemm = (struct clq_gemm){.batch = product.c.batch, .m = product.c.rows, .n = product.c.cols, .k = product.a.cols,
                               .a = product.a.matrix, .b = product.b.matrix, .c = product.c.matrix, .packed = args->packed_b};
-    set_params(&gemm->a_params, &product.a_side, args->a_params, &a_has_zero_point);
-    set_params(&gemm->b_params, &product.b_side, args->b_params, &b_has_zero_point);
+    set_params(&gemm->a_params, &product.a_side, args->a_params);
+    set_params(&gemm->b_params, &product.b_side, args->b_params);
     set_epilogue(gemm, args, &product);
-    if (args->a->dtype != CLQ_F32 && !args->allow_wrap) CLQ_TRY(check_depth(call, gemm, a_has_zero_point, b_has_zero_point));
+    if (args->a->dtype != CLQ_F32 && !args->allow_wrap) CLQ_TRY(check_depth(call, gemm));
     if (product.c.operand.count == 0) return CLQ_OK;
     op = clq_task_op(task, CLQ_OP_GEMM);
     op->count = product.c.operand.count;
@@ -303,20 +306,19 @@ clq_status clq_packed_create(clq_context *context, const clq_tensor *b, clq_pack
     const struct clq_call self = {context, "clq_packed_create"}, *call = &self;
     struct stack stack;
     clq_packed *made;
-    clq_status status = CLQ_ERROR_OUT_OF_MEMORY;
+    clq_status status;
     if (packed) *packed = NULL;
     CLQ_TRY(clq_check_call(call));
     if (!packed) return FAIL(CLQ_ERROR_INVALID_ARGUMENT, "clq_packed_create: packed is NULL");
     CLQ_TRY(check_stack(call, "b", b, DTYPES_8BIT, &stack));
     made = clq_alloc(&context->allocator, 1, sizeof *made);
-    if (made) {
-        *made = (clq_packed){.allocator = context->allocator, .dtype = b->dtype, .rank = b->rank, .batch = stack.batch, .k = stack.rows, .n = stack.cols};
-        status = clq_backend_cpu.pack(context, &stack.matrix, made);
-    }
+    if (!made) return FAIL(CLQ_ERROR_OUT_OF_MEMORY, "clq_packed_create: no memory for packed weights");
+    *made = (clq_packed){.backend = context->backend, .allocator = context->allocator, .dtype = b->dtype, .rank = b->rank, .batch = stack.batch,
+                         .k = stack.rows, .n = stack.cols};
+    status = made->backend->pack(context, &stack.matrix, made);
     if (status != CLQ_OK) {
         clq_packed_free(made);
-        return FAIL(status, "clq_packed_create: no memory for %lld matrices of %lld x %lld", (long long)stack.batch, (long long)stack.rows,
-                    (long long)stack.cols);
+        return status;
     }
     *packed = made;
     return CLQ_OK;
@@ -326,8 +328,7 @@ void clq_packed_free(clq_packed *packed)
 {
     clq_allocator allocator;
     if (!packed) return;
+    packed->backend->unpack(packed);
     allocator = packed->allocator; /* the copy goes with them */
-    clq_dealloc(&allocator, packed->data);
-    clq_dealloc(&allocator, packed->col_sums);
     clq_dealloc(&allocator, packed);
 }

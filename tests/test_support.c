@@ -888,6 +888,11 @@ int32_t test_places_open(struct test_place *places, bool threaded)
     return n;
 }
 
+int32_t test_gemm_places_open(struct test_place *places, bool threaded)
+{
+    return test_places_open(places, threaded);
+}
+
 #else
 
 static int32_t open_place(struct test_place *places, int32_t n, const char *table, int32_t threads, bool hooked, bool hostile)

@@ -445,7 +445,15 @@ static clq_status pack(clq_context *context, const struct clq_matrix *b, struct 
     const clq_fp_mode mode = clq_fp_mode_enter(); /* for the runtime that starts threads */
     const bool done = clq_gemm_pack(context->cpu_state, &context->threads, b, packed);
     clq_fp_mode_leave(mode);
-    return done ? CLQ_OK : CLQ_ERROR_OUT_OF_MEMORY;
+    if (done) return CLQ_OK;
+    return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_packed_create: no memory for %lld matrices of %lld x %lld", (long long)packed->batch,
+                    (long long)packed->k, (long long)packed->n);
+}
+
+static void unpack(struct clq_packed *packed)
+{
+    clq_dealloc(&packed->allocator, packed->data);
+    clq_dealloc(&packed->allocator, packed->col_sums);
 }
 
 static bool accepts(const clq_context *context, const struct clq_packed *packed)
@@ -627,6 +635,7 @@ const struct clq_backend clq_backend_cpu = {.name = "cpu",
                                             .supports = supports,
                                             .run = run,
                                             .pack = pack,
+                                            .unpack = unpack,
                                             .accepts = accepts,
                                             .describe = describe,
                                             .list = list};

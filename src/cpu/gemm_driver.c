@@ -479,7 +479,7 @@ static float panel_scale(const struct product *product, int64_t col)
     const struct clq_gemm *gemm = &product->gemm;
     const float b = gemm->b_params.scale[gemm->b_params.is_single ? 0 : col];
     const float s = gemm->a_params.is_single ? clqm_product_scale(gemm->a_params.scale[0], b) : b;
-    return gemm->c.dtype == CLQ_F32 || !gemm->a_params.is_single ? s : clqm_multiplier(s, gemm->scale);
+    return gemm->c.dtype == CLQ_F32 || !gemm->a_params.is_single ? s : clqm_multiplier(s, *gemm->c_params.scale);
 }
 
 /* The zero points of the columns of a panel, as packed. */
@@ -541,18 +541,19 @@ static void finish_8bit(const struct part *part, const struct panel *panel, int6
     const struct clq_gemm *gemm = &product->gemm;
     const bool is_by_row = !gemm->a_params.is_single;
     const clq_span_fn requantize = product->ops->requantize[CLQ_INT_S32][gemm->c.dtype == CLQ_U8];
+    const int32_t zero_point = gemm->c_params.zero_point ? *gemm->c_params.zero_point : gemm->c_params.fixed_zero_point;
     int32_t zero_points[MAX_COLS];
     float multipliers[MAX_COLS];
     struct clq_span span = {.rows = is_by_row ? 1 : rows, .cols = panel->cols, .src_pitch = product->kernels->cols,
                             .dst_pitch = dst_pitch, .group = gemm->b_params.is_single ? panel->cols : 1, .scale = is_by_row ? multipliers : panel->scale,
                             .zero_point = zero_points, .source_zero_point = zeros, .qmin = gemm->qmin, .qmax = gemm->qmax};
     for (int64_t j = 0; j < panel->cols; ++j)
-        zero_points[j] = gemm->zero_point;
+        zero_points[j] = zero_point;
     for (int64_t i = 0; i < rows; i += span.rows) {
         span.src = sums + i * span.src_pitch;
         span.dst = (char *)dst + i * dst_pitch;
         for (int64_t j = 0; is_by_row && j < panel->cols; ++j)
-            multipliers[j] = clqm_multiplier(clqm_product_scale(gemm->a_params.scale[part->block.first + row + i], panel->scale[j]), gemm->scale);
+            multipliers[j] = clqm_multiplier(clqm_product_scale(gemm->a_params.scale[part->block.first + row + i], panel->scale[j]), *gemm->c_params.scale);
         requantize(&span);
     }
 }

@@ -60,7 +60,8 @@ static void destroy(clq_context *context)
         clq_cl_drain(state);
         clq_cl_slots_free(state);
         clq_cl_blocks_free(context);
-        if (state->work) clReleaseMemObject(state->work);
+        if (state->work.memory) clReleaseMemObject(state->work.memory);
+        if (state->weights.memory) clReleaseMemObject(state->weights.memory);
         clq_cl_programs_free(&context->allocator, &state->programs);
         for (size_t i = 0; i < sizeof queues / sizeof queues[0]; ++i)
             if (queues[i]->queue) clReleaseCommandQueue(queues[i]->queue);
@@ -130,12 +131,27 @@ static clq_status open_state(clq_context *context, const clq_context_options *op
     return status;
 }
 
+/* The unit that was asked for, which the device must have. */
+static clq_status choose_unit(clq_context *context, const char *name, const char *source)
+{
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    const struct clq_cl_unit *unit = clq_cl_unit_find(name);
+    const char *obstacle;
+    if (!unit) return clq_fail(context, CLQ_ERROR_INVALID_ARGUMENT, "clq_context_create: %s = \"%.40s\", there is no such unit", source, name);
+    obstacle = unit->find_obstacle(&state->programs.device);
+    if (obstacle)
+        return clq_fail(context, CLQ_ERROR_NO_DEVICE, "clq_context_create: %s = \"%s\", %s: %s", source, name, state->programs.device.name, obstacle);
+    state->products.wanted = unit;
+    return CLQ_OK;
+}
+
 static clq_status create(clq_context *context, const clq_context_options *options, const struct clq_option_sources *sources, const void *foreign)
 {
     struct clq_cl_state *state;
     CLQ_TRY(open_state(context, options, sources->device, foreign));
     state = clq_cl_state_of(context);
     if (!state) return CLQ_OK;
+    if (options->gemm_unit) CLQ_TRY(choose_unit(context, options->gemm_unit, sources->gemm_unit));
     state->programs.cl = state->cl;
     state->staging_bytes = clq_min_i64(options->staging_bytes ? options->staging_bytes : STAGING_BYTES, state->programs.device.max_alloc_bytes) /
                            ALIGNMENT * ALIGNMENT;
@@ -145,13 +161,14 @@ static clq_status create(clq_context *context, const clq_context_options *option
     return CLQ_OK;
 }
 
-static void describe_device(const struct clq_cl_device *device, const struct clq_cl_cache *cache, clq_device_info *info)
+static void describe_device(const struct clq_cl_device *device, const struct clq_cl_cache *cache, const struct clq_cl_products *products, clq_device_info *info)
 {
     snprintf(info->name, sizeof info->name, "%s", device->name);
     snprintf(info->path, sizeof info->path, "opencl");
     snprintf(info->version, sizeof info->version, "%.60s, driver %.50s", device->version, device->driver);
     snprintf(info->capabilities, sizeof info->capabilities, "%s", device->capabilities);
     clq_cl_cache_describe(cache, info->cache, sizeof info->cache);
+    clq_cl_describe_unit(device, products, info->matrix_products, sizeof info->matrix_products);
     info->num_threads = device->compute_units;
     info->memory_bytes = device->memory_bytes;
 }
@@ -163,7 +180,7 @@ static void describe(const clq_context *context, clq_device_info *info)
         snprintf(info->id, sizeof info->id, "opencl:%d", (int)state->index);
     else
         snprintf(info->id, sizeof info->id, "opencl");
-    describe_device(&state->programs.device, &state->programs.cache, info);
+    describe_device(&state->programs.device, &state->programs.cache, &state->products, info);
 }
 
 static int32_t list(const clq_context *context, clq_device_info *infos, int32_t capacity)
@@ -177,7 +194,7 @@ static int32_t list(const clq_context *context, clq_device_info *infos, int32_t 
     for (int32_t i = 0; i < count && i < capacity; ++i) {
         memset(&infos[i], 0, sizeof infos[i]);
         snprintf(infos[i].id, sizeof infos[i].id, "opencl:%d", (int)i);
-        describe_device(&devices[i], &cache, &infos[i]);
+        describe_device(&devices[i], &cache, NULL, &infos[i]);
         if (devices[i].refusal[0])
             snprintf(infos[i].reason, sizeof infos[i].reason, "%s", devices[i].refusal);
         else if (!(devices[i].type & (CL_DEVICE_TYPE_GPU | CL_DEVICE_TYPE_ACCELERATOR)))
@@ -191,6 +208,14 @@ static int32_t list(const clq_context *context, clq_device_info *infos, int32_t 
 static clq_status warm_up(clq_context *context, clq_dtype x, clq_dtype q)
 {
     return clq_cl_programs_warm_up(context, &clq_cl_state_of(context)->programs, x, q);
+}
+
+static clq_status tune(clq_context *context)
+{
+    const clq_fp_mode mode = clq_fp_mode_enter();
+    const clq_status status = clq_cl_tune(context);
+    clq_fp_mode_leave(mode);
+    return status;
 }
 
 /* ------------------------------------------------------------------------------------------------ memory and waiting */
@@ -252,7 +277,7 @@ struct plan {
     bool is_host_result;  /* something is to be read back */
 };
 
-static int64_t take(int64_t *bytes, int64_t size_bytes)
+int64_t clq_cl_take(int64_t *bytes, int64_t size_bytes)
 {
     const int64_t at = *bytes;
     *bytes += clq_ceil_div(size_bytes, ALIGNMENT) * ALIGNMENT;
@@ -317,14 +342,14 @@ static void plan_zeroed(const struct clq_cl_state *state, struct clq_cl_bound *b
 {
     const struct clq_op *op = bound->op;
     const int64_t at_once = segment_elements(state, op);
-    if (op->kind == CLQ_OP_MINMAX) bound->keys.offset_bytes = take(&plan->bytes, 2 * 4 * op->param_count);
+    if (op->kind == CLQ_OP_MINMAX) bound->keys.offset_bytes = clq_cl_take(&plan->bytes, 2 * 4 * op->param_count);
     /* The kernels of minmax count in any case. */
-    if (op->kind == CLQ_OP_MINMAX || clq_cl_has_tally(op)) bound->tally.offset_bytes = take(&plan->bytes, 2 * 4 * 3);
+    if (op->kind == CLQ_OP_MINMAX || clq_cl_has_tally(op)) bound->tally.offset_bytes = clq_cl_take(&plan->bytes, 2 * 4 * 3);
     if (op->kind == CLQ_OP_BACKWARD_LEARNABLE) {
         bound->gradient_parts = clq_cl_count_gradient_parts(state, op, at_once);
         bound->keeps_gradients = bound->gradient_parts > 1 || at_once < op->count;
         if (bound->keeps_gradients)
-            bound->partials.offset_bytes = take(&plan->bytes, op->param_count * bound->gradient_parts * (int64_t)sizeof(struct clql_gradients));
+            bound->partials.offset_bytes = clq_cl_take(&plan->bytes, op->param_count * bound->gradient_parts * (int64_t)sizeof(struct clql_gradients));
     }
     plan->zeroed_bytes = plan->bytes;
 }
@@ -333,7 +358,7 @@ static void plan_rest(const struct clq_cl_state *state, struct clq_cl_bound *bou
 {
     const struct clq_op *op = bound->op;
     if (op->kind == CLQ_OP_ERROR_STATS) {
-        bound->partials.offset_bytes = take(&plan->bytes, (partial_count(state, op) + 1) * (int64_t)sizeof(struct clql_partial));
+        bound->partials.offset_bytes = clq_cl_take(&plan->bytes, (partial_count(state, op) + 1) * (int64_t)sizeof(struct clql_partial));
         bound->partials.offset_bytes = clq_ceil_div(bound->partials.offset_bytes, (int64_t)sizeof(struct clql_partial)) * (int64_t)sizeof(struct clql_partial);
         plan->is_host_result = true;
     }
@@ -344,7 +369,7 @@ static void plan_rest(const struct clq_cl_state *state, struct clq_cl_bound *bou
             const void *offset = arg <= CLQ_ARG_MASK ? op->operand[arg].data : arg == CLQ_ARG_COUNTS ? op->counts_out : array.host;
             bound->arg[arg] = (struct clq_cl_place){op->device[arg], (int64_t)(uintptr_t)offset};
         } else if (array.is_used) {
-            bound->arg[arg].offset_bytes = take(array.is_output ? &plan->bytes : &plan->upload_bytes, array.size_bytes);
+            bound->arg[arg].offset_bytes = clq_cl_take(array.is_output ? &plan->bytes : &plan->upload_bytes, array.size_bytes);
             plan->is_host_result |= array.is_output;
         }
     }
@@ -354,27 +379,31 @@ static void plan_rest(const struct clq_cl_state *state, struct clq_cl_bound *bou
 static void place(const struct clq_cl_state *state, struct clq_cl_bound *bound, const struct clq_cl_place *upload)
 {
     const struct clq_op *op = bound->op;
-    bound->keys.memory = bound->tally.memory = bound->partials.memory = state->work;
+    bound->keys.memory = bound->tally.memory = bound->partials.memory = state->work.memory;
     for (int arg = 0; arg < CLQ_ARGS; ++arg) {
         const struct array array = array_of(op, arg);
         if (op->device[arg] || !array.is_used) continue;
-        bound->arg[arg].memory = array.is_output ? state->work : upload->memory;
+        bound->arg[arg].memory = array.is_output ? state->work.memory : upload->memory;
         if (!array.is_output) bound->arg[arg].offset_bytes += upload->offset_bytes;
     }
+}
+
+clq_status clq_cl_arena_fit(clq_context *context, struct clq_cl_arena *arena, int64_t size_bytes)
+{
+    void *memory;
+    if (size_bytes <= arena->size_bytes) return CLQ_OK;
+    CLQ_TRY(allocate(context, size_bytes, &memory));
+    if (arena->memory) clReleaseMemObject(arena->memory);
+    arena->memory = memory;
+    arena->size_bytes = size_bytes;
+    return CLQ_OK;
 }
 
 static clq_status make_work(clq_context *context, const struct plan *plan)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
-    void *memory;
-    if (plan->bytes > state->work_bytes) {
-        CLQ_TRY(allocate(context, plan->bytes, &memory));
-        /* Commands under way keep the old one. */
-        if (state->work) clReleaseMemObject(state->work);
-        state->work = memory;
-        state->work_bytes = plan->bytes;
-    }
-    if (plan->zeroed_bytes > 0) CL_TRY(context, clq_cl_queue_zero(&state->main, state->work, 0, (size_t)plan->zeroed_bytes));
+    CLQ_TRY(clq_cl_arena_fit(context, &state->work, plan->bytes));
+    if (plan->zeroed_bytes > 0) CL_TRY(context, clq_cl_queue_zero(&state->main, state->work.memory, 0, (size_t)plan->zeroed_bytes));
     return CLQ_OK;
 }
 
@@ -401,7 +430,7 @@ static clq_status write_averages(clq_context *context, const struct clq_cl_bound
         for (int arg = CLQ_ARG_AVERAGE_LO; arg <= CLQ_ARG_AVERAGE_HI; ++arg) {
             const struct array array = array_of(bounds[i].op, arg);
             if (!array.is_used || bounds[i].op->device[arg]) continue;
-            CL_TRY(context, clq_cl_queue_write(&state->main, state->work, (size_t)bounds[i].arg[arg].offset_bytes, (size_t)array.size_bytes, array.host, NULL));
+            CL_TRY(context, clq_cl_queue_write(&state->main, state->work.memory, (size_t)bounds[i].arg[arg].offset_bytes, (size_t)array.size_bytes, array.host, NULL));
         }
     return CLQ_OK;
 }
@@ -520,6 +549,16 @@ static clq_status run_bound(clq_context *context, struct clq_cl_bound *bounds, i
     return status;
 }
 
+/* A matrix product; with C in host memory it is complete on return. */
+static clq_status run_product(clq_context *context, const struct clq_gemm *gemm)
+{
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    if (!gemm->a.device || !gemm->c.device || !(gemm->packed || gemm->b.device)) return clq_cl_multiply_staged(context, gemm);
+    CLQ_TRY(gemm->a.dtype == CLQ_F32 ? clq_cl_multiply_f32(context, gemm, NULL) : clq_cl_multiply(context, gemm, NULL, NULL));
+    CL_TRY(context, clFlush(state->main.queue));
+    return CLQ_OK;
+}
+
 static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n)
 {
     struct clq_cl_bound one, *bounds = n == 1 ? &one : clq_alloc(&context->allocator, n, sizeof *bounds);
@@ -538,11 +577,13 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
     if (before && clRetainEvent(before) != CL_SUCCESS) before = NULL;
     mode = clq_fp_mode_enter();
     for (int64_t i = 0; i < n; ++i)
-        if (!is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};
+        if (ops[i]->kind != CLQ_OP_GEMM && !is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};
     on_device = used;
     for (int64_t i = 0; i < n; ++i)
-        if (is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};
-    status = run_bound(context, bounds, n, on_device);
+        if (ops[i]->kind != CLQ_OP_GEMM && is_on_host(ops[i])) bounds[used++] = (struct clq_cl_bound){.op = ops[i]};
+    status = used > 0 ? run_bound(context, bounds, used, on_device) : CLQ_OK;
+    for (int64_t i = 0; i < n && status == CLQ_OK; ++i)
+        if (ops[i]->kind == CLQ_OP_GEMM) status = run_product(context, ops[i]->gemm);
     /* This call may have failed for the sake of earlier work, which may never be asked about but in clq_context_synchronize(). */
     if (status != CLQ_OK && before && state->failed == CL_SUCCESS) state->failed = clq_cl_error_of(before);
     if (before) clReleaseEvent(before);
@@ -555,7 +596,47 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
 static bool supports(const clq_context *context, const struct clq_op *op)
 {
     (void)context;
-    return op->kind != CLQ_OP_GEMM && (!(op->in_place || op->averaged) || clq_op_is_on_device(op));
+    return !(op->in_place || op->averaged) || clq_op_is_on_device(op);
+}
+
+/* ------------------------------------------------------------------------------------------------ packed weights */
+
+static void unpack(struct clq_packed *packed)
+{
+    struct clq_cl_packed *made = packed->data;
+    if (!made) return;
+    if (made->memory) clReleaseMemObject(made->memory);
+    if (made->cl) clReleaseContext(made->cl);
+    clq_dealloc(&packed->allocator, made);
+}
+
+static clq_status pack(clq_context *context, const struct clq_matrix *b, struct clq_packed *packed)
+{
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    const int64_t bytes = clq_cl_lines_bytes(packed->batch, packed->k, packed->n);
+    struct clq_cl_packed *made = packed->data = clq_alloc_zeroed(&context->allocator, 1, sizeof *made);
+    clq_fp_mode mode;
+    void *memory;
+    clq_status status;
+    if (!made) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_packed_create: no memory for packed weights");
+    if (bytes < 0) return clq_fail(context, CLQ_ERROR_OVERFLOW, "clq_packed_create: packed weights do not fit in 63 bits");
+    CLQ_TRY(allocate(context, bytes, &memory));
+    made->memory = memory;
+    CL_TRY(context, clRetainContext(state->cl));
+    made->cl = state->cl;
+    made->device = state->programs.device.id;
+    mode = clq_fp_mode_enter();
+    status = clq_cl_pack(context, b, packed, made);
+    if (status != CLQ_OK) clq_cl_drain(state); /* transfers under way read from the slots */
+    clq_fp_mode_leave(mode);
+    return status;
+}
+
+static bool accepts(const clq_context *context, const struct clq_packed *packed)
+{
+    const struct clq_cl_state *state = clq_cl_state_of(context);
+    const struct clq_cl_packed *made = packed->data;
+    return made->cl == state->cl && made->device == state->programs.device.id;
 }
 
 const struct clq_backend clq_backend_opencl = {
@@ -564,10 +645,14 @@ const struct clq_backend clq_backend_opencl = {
     .destroy = destroy,
     .supports = supports,
     .run = run,
+    .pack = pack,
+    .unpack = unpack,
+    .accepts = accepts,
     .describe = describe,
     .list = list,
     .synchronize = synchronize,
     .warm_up = warm_up,
+    .tune = tune,
     .allocate = allocate,
     .release = release,
     .find_memory = find_memory,

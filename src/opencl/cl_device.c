@@ -107,6 +107,31 @@ static bool has_word(const char *words, const char *word)
     return false;
 }
 
+/* From the extensions' headers, which are not everywhere. */
+#define COMPUTE_CAPABILITY_MAJOR 0x4000 /* cl_nv_device_attribute_query */
+#define COMPUTE_CAPABILITY_MINOR 0x4001
+#define DOT_PRODUCT_CAPABILITIES 0x1073 /* cl_khr_integer_dot_product */
+#define DOT_PRODUCT_PACKED       1
+#define SUB_GROUP_SIZES          0x4108 /* cl_intel_required_subgroup_size */
+
+/* What dot-product units the device has. A question that fails leaves its answer at none: units are extras. */
+static void read_units(const struct subject *subject, const char *words, struct clq_cl_device *device)
+{
+    cl_uint major = 0, minor = 0;
+    cl_bitfield packed = 0;
+    size_t sizes[16] = {0}, size_bytes = 0;
+    device->arm_dot = has_word(words, "cl_arm_integer_dot_product_accumulate_int8");
+    device->intel_matrix = has_word(words, "cl_intel_subgroup_matrix_multiply_accumulate");
+    if (device->dot_product && ask(subject, DOT_PRODUCT_CAPABILITIES, sizeof packed, &packed, NULL) == CL_SUCCESS)
+        device->dot_product_packed = (packed & DOT_PRODUCT_PACKED) != 0;
+    if (has_word(words, "cl_nv_device_attribute_query") && ask(subject, COMPUTE_CAPABILITY_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
+        ask(subject, COMPUTE_CAPABILITY_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS && major < 100 && minor < 10)
+        device->nvidia_capability = (int32_t)(10 * major + minor);
+    if (device->intel_matrix && ask(subject, SUB_GROUP_SIZES, sizeof sizes, sizes, &size_bytes) == CL_SUCCESS && size_bytes >= sizeof sizes[0] &&
+        sizes[0] <= 64)
+        device->intel_sub_group_size = (int32_t)sizes[0];
+}
+
 static cl_int read_extensions(const struct subject *subject, struct clq_cl_device *device, struct clq_cl_answers *answers)
 {
     char words[MAX_TEXT_BYTES];
@@ -114,6 +139,7 @@ static cl_int read_extensions(const struct subject *subject, struct clq_cl_devic
     device->fp16 = has_word(words, "cl_khr_fp16");
     device->int64_atomics = has_word(words, "cl_khr_int64_base_atomics");
     device->dot_product = has_word(words, "cl_khr_integer_dot_product");
+    read_units(subject, words, device);
     answers->embedded_int64 = has_word(words, "cles_khr_int64");
     /* OpenCL 1.1 leaves the question open where there is no fp64, so it is asked only where there is. */
     if (has_word(words, "cl_khr_fp64"))

@@ -30,6 +30,11 @@ struct clq_cl_device {
     bool fp16;              /* cl_khr_fp16 */
     bool int64_atomics;     /* cl_khr_int64_base_atomics */
     bool dot_product;       /* cl_khr_integer_dot_product */
+    bool dot_product_packed; /* of four bytes in a uint */
+    bool arm_dot;           /* cl_arm_integer_dot_product_accumulate_int8 */
+    bool intel_matrix;      /* cl_intel_subgroup_matrix_multiply_accumulate */
+    int32_t intel_sub_group_size; /* the smallest one, which says which of its shapes the device has; 0: unknown */
+    int32_t nvidia_capability; /* 10 * major + minor of the compute capability; 0: not NVIDIA's */
     bool denormals;         /* f32 denormals are not flushed */
     bool fast_fma;          /* fma() is an instruction */
     char capabilities[160]; /* "fp64, unified memory, 16 compute units, local size 256" */

@@ -28,8 +28,7 @@ bool clq_cl_is_dense(const struct clq_op *op, int k)
 
 /* ------------------------------------------------------------------------------------------------ which kernel */
 
-/* Memory that the host shares may begin anywhere. */
-static bool is_misaligned(cl_mem memory, int64_t alignment_bytes)
+bool clq_cl_is_misaligned(cl_mem memory, int64_t alignment_bytes)
 {
     void *host = NULL;
     return clGetMemObjectInfo(memory, CL_MEM_HOST_PTR, sizeof host, &host, NULL) != CL_SUCCESS || (uintptr_t)host % (uintptr_t)alignment_bytes != 0;
@@ -52,7 +51,7 @@ static bool has_quads(const struct clq_cl_segment *segment, int k)
     const struct clq_op *op = segment->bound->op;
     const int64_t bits = clq_op_bits(op, k);
     if (first_offset(segment, k) % 4 != 0 || segment->operand[k].offset_bytes * 8 % bits != 0) return false;
-    if (is_misaligned(segment->operand[k].memory, clq_max_i64(bits / 2, 1))) return false;
+    if (clq_cl_is_misaligned(segment->operand[k].memory, clq_max_i64(bits / 2, 1))) return false;
     if (is_in_order(segment, k)) return true;
     for (int32_t i = 0; i < op->rank - 1; ++i)
         if (op->loops[i].stride[k] % 4 != 0) return false;

@@ -31,17 +31,25 @@ static const struct file files[CLQ_CL_FILES] = {
     [CLQ_CL_BACKWARD] = {FILE_OF(backward), {[CLQ_CL_ANY] = "backward"}},
     [CLQ_CL_LEARNABLE] = {FILE_OF(learnable), {[CLQ_CL_ANY] = "backward_learnable", [CLQ_CL_FINISH] = "finish_gradients"}},
     [CLQ_CL_REQUANTIZE] = {FILE_OF(requantize), {[CLQ_CL_ANY] = "requantize"}},
+    [CLQ_CL_GEMM_TILES] = {FILE_OF(gemm_tiles), {[CLQ_CL_ANY] = "gemm_tiles"}},
+    [CLQ_CL_GEMM_ROWS] = {FILE_OF(gemm_rows), {[CLQ_CL_ANY] = "gemm_rows"}},
+    [CLQ_CL_GEMM_PACK] = {FILE_OF(gemm_pack), {[CLQ_CL_ANY] = "pack_lines", [CLQ_CL_COLUMNS] = "pack_columns"}},
+    [CLQ_CL_GEMM_FINISH] = {FILE_OF(gemm_finish), {[CLQ_CL_ANY] = "gemm_finish"}},
+    [CLQ_CL_GEMM_F32] = {FILE_OF(gemm_f32), {[CLQ_CL_ANY] = "gemm_f32", [CLQ_CL_FINISH] = "finish_f32"}},
 };
 
-enum { SOURCES = 4 };
+enum { SOURCES = 5 };
 
-static void get_sources(const struct file *file, const char *texts[SOURCES], size_t sizes[SOURCES])
+static void get_sources(enum clq_cl_file file, const char *texts[SOURCES], size_t sizes[SOURCES])
 {
-    const unsigned char *const all[SOURCES] = {clq_kernel_quant_math, clq_kernel_launch, clq_kernel_element, file->text};
-    const size_t *const all_bytes[SOURCES] = {&clq_kernel_quant_math_bytes, &clq_kernel_launch_bytes, &clq_kernel_element_bytes, file->size_bytes};
+    const bool is_product = file >= CLQ_CL_GEMM_TILES;
+    const unsigned char *const all[SOURCES] = {clq_kernel_quant_math, clq_kernel_launch, is_product ? clq_kernel_gemm : clq_kernel_element,
+                                               is_product ? clq_kernel_gemm_dot : (const unsigned char *)"", files[file].text};
+    const size_t all_bytes[SOURCES] = {clq_kernel_quant_math_bytes, clq_kernel_launch_bytes, is_product ? clq_kernel_gemm_bytes : clq_kernel_element_bytes,
+                                       is_product ? clq_kernel_gemm_dot_bytes : 0, *files[file].size_bytes};
     for (int i = 0; i < SOURCES; ++i) {
         texts[i] = (const char *)all[i];
-        sizes[i] = *all_bytes[i];
+        sizes[i] = all_bytes[i];
     }
 }
 
@@ -133,14 +141,15 @@ static void free_program(const clq_allocator *allocator, struct clq_cl_program *
     clq_dealloc(allocator, program);
 }
 
-static clq_status make_program(clq_context *context, struct clq_cl_programs *programs, const struct file *file, const char *options,
+static clq_status make_program(clq_context *context, struct clq_cl_programs *programs, enum clq_cl_file number, const char *options,
                                struct clq_cl_program *made)
 {
+    const struct file *file = &files[number];
     const char *texts[SOURCES];
     size_t sizes[SOURCES];
     uint8_t key[CLQ_CL_CACHE_KEY_BYTES];
     bool cached;
-    get_sources(file, texts, sizes);
+    get_sources(number, texts, sizes);
     clq_cl_cache_key(&programs->device, SOURCES, texts, sizes, options, key);
     made->program = load_binary(context, programs, key, options);
     cached = made->program != NULL;
@@ -151,26 +160,62 @@ static clq_status make_program(clq_context *context, struct clq_cl_programs *pro
     return CLQ_OK;
 }
 
-clq_status clq_cl_programs_get(clq_context *context, struct clq_cl_programs *programs, enum clq_cl_file file, clq_dtype src, clq_dtype dst,
-                               const struct clq_cl_program **program)
+/* A program, ready to be used. */
+static clq_status add_program(clq_context *context, struct clq_cl_programs *programs, enum clq_cl_file file, const char *options,
+                              struct clq_cl_program **program)
 {
-    struct clq_cl_program **slot = &programs->slots[file][src][dst], *made;
-    char options[256], defines[64];
+    struct clq_cl_program *made = clq_alloc_zeroed(&context->allocator, 1, sizeof *made);
     clq_status status;
-    *program = *slot;
-    if (*slot) return CLQ_OK;
-    made = clq_alloc_zeroed(&context->allocator, 1, sizeof *made);
     if (!made) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "%s: no memory for a program", files[file].name);
-    clq_cl_device_defines(&programs->device, defines, sizeof defines);
-    snprintf(options, sizeof options, "-cl-std=CL1.2 -D CLQ_LOCAL_SIZE=%d -D CLQ_SRC=%d -D CLQ_DST=%d%s", (int)programs->device.max_local_size,
-             (int)src, (int)dst, defines);
-    status = make_program(context, programs, &files[file], options, made);
+    status = make_program(context, programs, file, options, made);
     if (status != CLQ_OK) {
         free_program(&context->allocator, made);
         return status;
     }
-    *program = *slot = made;
+    *program = made;
     return CLQ_OK;
+}
+
+clq_status clq_cl_programs_get(clq_context *context, struct clq_cl_programs *programs, enum clq_cl_file file, clq_dtype src, clq_dtype dst,
+                               const struct clq_cl_program **program)
+{
+    struct clq_cl_program **slot = &programs->slots[file][src][dst];
+    char options[256], defines[64];
+    *program = *slot;
+    if (*slot) return CLQ_OK;
+    clq_cl_device_defines(&programs->device, defines, sizeof defines);
+    snprintf(options, sizeof options, "-cl-std=CL1.2 -D CLQ_LOCAL_SIZE=%d -D CLQ_SRC=%d -D CLQ_DST=%d%s", (int)programs->device.max_local_size,
+             (int)src, (int)dst, defines);
+    CLQ_TRY(add_program(context, programs, file, options, slot));
+    *program = *slot;
+    return CLQ_OK;
+}
+
+clq_status clq_cl_programs_get_product(clq_context *context, struct clq_cl_programs *programs, enum clq_cl_file file, const char *options,
+                                       const struct clq_cl_program **program)
+{
+    struct clq_cl_program *made = programs->products;
+    while (made && !(made->file == file && strcmp(made->options, options) == 0))
+        made = made->next;
+    if (!made) {
+        CLQ_TRY(add_program(context, programs, file, options, &made));
+        made->file = file;
+        snprintf(made->options, sizeof made->options, "%s", options);
+        made->next = programs->products;
+        programs->products = made;
+    }
+    *program = made;
+    return CLQ_OK;
+}
+
+void clq_cl_programs_note_key(const struct clq_cl_programs *programs, const char *subject, uint8_t key[CLQ_CL_CACHE_KEY_BYTES])
+{
+    enum { FILES = CLQ_CL_FILES - CLQ_CL_GEMM_TILES };
+    const char *texts[FILES * SOURCES];
+    size_t sizes[FILES * SOURCES];
+    for (int i = 0; i < FILES; ++i)
+        get_sources((enum clq_cl_file)(CLQ_CL_GEMM_TILES + i), texts + i * SOURCES, sizes + i * SOURCES);
+    clq_cl_cache_key(&programs->device, FILES * SOURCES, texts, sizes, subject, key);
 }
 
 clq_status clq_cl_programs_warm_up(clq_context *context, struct clq_cl_programs *programs, clq_dtype x, clq_dtype q)
@@ -206,5 +251,10 @@ void clq_cl_programs_free(const clq_allocator *allocator, struct clq_cl_programs
         for (int src = 0; src < CLQ_CL_DTYPES; ++src)
             for (int dst = 0; dst < CLQ_CL_DTYPES; ++dst)
                 free_program(allocator, programs->slots[file][src][dst]);
+    while (programs->products) {
+        struct clq_cl_program *program = programs->products;
+        programs->products = program->next;
+        free_program(allocator, program);
+    }
     clq_cl_cache_close(&programs->cache, allocator);
 }

@@ -119,32 +119,39 @@ clq_status clq_cl_open_transfers(clq_context *context)
     return CLQ_OK;
 }
 
-static clq_status open_slot(clq_context *context, struct clq_cl_slot *slot)
+/* An unmapping is over before the memory goes. */
+static void close_slot(struct clq_cl_state *state, struct clq_cl_slot *slot)
 {
-    const struct clq_cl_state *state = clq_cl_state_of(context);
-    const size_t size_bytes = (size_t)state->staging_bytes;
+    if (slot->busy) clReleaseEvent(slot->busy);
+    if (slot->pinned) clEnqueueUnmapMemObject(state->up.queue, slot->pinned_memory, slot->pinned, 0, NULL, NULL);
+    if (slot->pinned) clFinish(state->up.queue);
+    if (slot->pinned_memory) clReleaseMemObject(slot->pinned_memory);
+    if (slot->memory) clReleaseMemObject(slot->memory);
+    *slot = (struct clq_cl_slot){.memory = NULL};
+}
+
+clq_status clq_cl_open_slot(clq_context *context, struct clq_cl_slot *slot, int64_t size_bytes)
+{
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    const size_t bytes = (size_t)size_bytes;
     cl_int code;
-    if (!slot->memory) slot->memory = clCreateBuffer(state->cl, CL_MEM_READ_WRITE, size_bytes, NULL, &code);
+    CLQ_TRY(clq_cl_open_transfers(context));
+    if (slot->pinned && slot->size_bytes >= size_bytes) return CLQ_OK;
+    close_slot(state, slot);
+    slot->memory = clCreateBuffer(state->cl, CL_MEM_READ_WRITE, bytes, NULL, &code);
     if (!slot->memory) return clq_cl_fail(context, "clCreateBuffer", code);
-    if (!slot->pinned_memory) slot->pinned_memory = clCreateBuffer(state->cl, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, size_bytes, NULL, &code);
+    slot->pinned_memory = clCreateBuffer(state->cl, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, bytes, NULL, &code);
     if (!slot->pinned_memory) return clq_cl_fail(context, "clCreateBuffer", code);
-    if (!slot->pinned)
-        slot->pinned = clEnqueueMapBuffer(state->up.queue, slot->pinned_memory, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, size_bytes, 0, NULL, NULL,
-                                          &code);
+    slot->pinned = clEnqueueMapBuffer(state->up.queue, slot->pinned_memory, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, bytes, 0, NULL, NULL, &code);
     if (!slot->pinned) return clq_cl_fail(context, "clEnqueueMapBuffer", code);
+    slot->size_bytes = size_bytes;
     return CLQ_OK;
 }
 
 void clq_cl_slots_free(struct clq_cl_state *state)
 {
-    for (int i = 0; i < 2; ++i) {
-        struct clq_cl_slot *slot = &state->slots[i];
-        if (slot->busy) clReleaseEvent(slot->busy);
-        if (slot->pinned) clEnqueueUnmapMemObject(state->up.queue, slot->pinned_memory, slot->pinned, 0, NULL, NULL);
-        if (slot->pinned) clFinish(state->up.queue);
-        if (slot->pinned_memory) clReleaseMemObject(slot->pinned_memory);
-        if (slot->memory) clReleaseMemObject(slot->memory);
-    }
+    for (int i = 0; i < 2; ++i)
+        close_slot(state, &state->slots[i]);
 }
 
 /* ------------------------------------------------------------------------------------------------ chunks */
@@ -325,10 +332,8 @@ static void clear_round(struct round *round)
     round->is_awaited = false;
 }
 
-/* Waits until nothing of an earlier call uses the round's slot. */
-static clq_status wait_for_slot(clq_context *context, struct round *round)
+clq_status clq_cl_wait_for_slot(clq_context *context, struct clq_cl_slot *slot)
 {
-    struct clq_cl_slot *slot = round->slot;
     cl_int code;
     if (!slot->busy) return CLQ_OK;
     code = clq_cl_wait(slot->busy);
@@ -375,7 +380,7 @@ static clq_status run_rounds(clq_context *context, struct round *rounds, struct 
                 CLQ_TRY(end_round(context, &rounds[current]));
                 continue;
             }
-            if (round->n == 0) CLQ_TRY(wait_for_slot(context, round));
+            if (round->n == 0) CLQ_TRY(clq_cl_wait_for_slot(context, round->slot));
             CLQ_TRY(add_chunk(context, round, &bounds[i], first, count));
             first += count;
         }
@@ -390,9 +395,8 @@ clq_status clq_cl_run_staged(clq_context *context, struct clq_cl_bound *bounds, 
     struct clq_cl_state *state = clq_cl_state_of(context);
     struct round *rounds;
     clq_status status;
-    CLQ_TRY(clq_cl_open_transfers(context));
     for (int i = 0; i < 2; ++i)
-        CLQ_TRY(open_slot(context, &state->slots[i]));
+        CLQ_TRY(clq_cl_open_slot(context, &state->slots[i], state->staging_bytes));
     rounds = clq_alloc(&context->allocator, 2, sizeof *rounds);
     if (!rounds) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory to stage host tensors");
     for (int i = 0; i < 2; ++i) {

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Products by four-byte dot products: a work-group makes a tile of CLQ_TILE_M x CLQ_TILE_N results, an item CLQ_ITEM x CLQ_ITEM of them, in registers.
+ *
+ * Both operands pass through local memory, 64 of k at a time; while a step is computed, the next one's lines are on their way to registers. There the four
+ * bytes of a line that a dot product takes are a uint, and those of neighbouring lines lie side by side: an item reads four lines at once.
+ *
+ * CLQ_TILE_M, CLQ_TILE_N  multiples of 32
+ * CLQ_ITEM                4 or 8
+ * CLQ_LOCAL_SIZE          CLQ_TILE_M / CLQ_ITEM * CLQ_TILE_N / CLQ_ITEM, and a divisor of 4 * CLQ_TILE_M and of 4 * CLQ_TILE_N
+ */
+#ifndef CLQ_TILE_M
+#define CLQ_TILE_M 128
+#define CLQ_TILE_N 128
+#define CLQ_ITEM   8
+#endif
+
+#define STEP    64
+#define CHUNKS  (STEP / 16)
+#define QUADS   (CLQ_ITEM / 4)
+#define ACROSS  (CLQ_TILE_N / CLQ_ITEM)
+#define A_LOADS (CLQ_TILE_M * CHUNKS / CLQ_LOCAL_SIZE)
+#define B_LOADS (CLQ_TILE_N * CHUNKS / CLQ_LOCAL_SIZE)
+
+/* Where four elements of a line are: the lines are exchanged so that the four items that store 16 bytes each of one line use different banks. */
+#define SWIZZLE(line, chunk) ((line) ^ ((chunk) << 3))
+
+/* The item's part of a side's step: `loads` pieces of 16 bytes. */
+INLINE void load_step(uint4 *step, int loads, __global const struct clql_gemm_job *job, int side, __global const uchar *base, const struct tile *tile,
+                      long first, long k, int type)
+{
+    const uint item = (uint)get_local_id(0);
+#pragma unroll
+    for (int i = 0; i < loads; ++i) {
+        const uint at = item + i * CLQ_LOCAL_SIZE;
+        const long line = min(first + at / CHUNKS, job->side[side].lines - 1);
+        step[i] = load_line(find_line(job, side, base, tile->batch, line), k + at % CHUNKS * 16, tile->k_end, type);
+    }
+}
+
+INLINE void store_step(__local uint *lines, int pitch, const uint4 *step, int loads)
+{
+    const uint item = (uint)get_local_id(0);
+#pragma unroll
+    for (int i = 0; i < loads; ++i) {
+        const uint at = item + i * CLQ_LOCAL_SIZE, chunk = at % CHUNKS, line = SWIZZLE(at / CHUNKS, chunk);
+        lines[(4 * chunk + 0) * pitch + line] = step[i].x;
+        lines[(4 * chunk + 1) * pitch + line] = step[i].y;
+        lines[(4 * chunk + 2) * pitch + line] = step[i].z;
+        lines[(4 * chunk + 3) * pitch + line] = step[i].w;
+    }
+}
+
+/* Four of k, of the item's lines. Its quads lie a part of the tile apart. */
+INLINE void load_quads(uint *values, __local const uint *lines, int pitch, uint first, int chunk, int four)
+{
+#pragma unroll
+    for (int q = 0; q < QUADS; ++q) {
+        const uint line = SWIZZLE(first + q * (pitch / QUADS), chunk);
+        const uint4 quad = *(__local const uint4 *)(lines + (4 * chunk + four) * pitch + line);
+        values[4 * q + 0] = quad.x;
+        values[4 * q + 1] = quad.y;
+        values[4 * q + 2] = quad.z;
+        values[4 * q + 3] = quad.w;
+    }
+}
+
+KERNEL void gemm_tiles(GEMM_PARAMETERS)
+{
+    __local uint a_lines[STEP / 4 * CLQ_TILE_M] __attribute__((aligned(16)));
+    __local uint b_lines[STEP / 4 * CLQ_TILE_N] __attribute__((aligned(16)));
+    __global const struct clql_gemm_job *job = GEMM_JOB;
+    const struct tile tile = find_tile(job, CLQ_TILE_M, CLQ_TILE_N);
+    const uint item = (uint)get_local_id(0), row = item / ACROSS * 4, col = item % ACROSS * 4;
+    uint4 a_step[A_LOADS], b_step[B_LOADS];
+    uint sums[CLQ_ITEM][CLQ_ITEM];
+
+#pragma unroll
+    for (int i = 0; i < CLQ_ITEM; ++i)
+#pragma unroll
+        for (int j = 0; j < CLQ_ITEM; ++j)
+            sums[i][j] = 0;
+    load_step(a_step, A_LOADS, job, 0, a, &tile, tile.row, tile.k, CLQ_SRC);
+    load_step(b_step, B_LOADS, job, 1, b, &tile, tile.col, tile.k, CLQ_DST);
+    for (long k = tile.k; k < tile.k_end; k += STEP) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        store_step(a_lines, CLQ_TILE_M, a_step, A_LOADS);
+        store_step(b_lines, CLQ_TILE_N, b_step, B_LOADS);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        load_step(a_step, A_LOADS, job, 0, a, &tile, tile.row, k + STEP, CLQ_SRC);
+        load_step(b_step, B_LOADS, job, 1, b, &tile, tile.col, k + STEP, CLQ_DST);
+#pragma unroll 1
+        for (int chunk = 0; chunk < CHUNKS; ++chunk)
+#pragma unroll
+            for (int four = 0; four < 4; ++four) {
+                uint x[CLQ_ITEM], y[CLQ_ITEM];
+                load_quads(x, a_lines, CLQ_TILE_M, row, chunk, four);
+                load_quads(y, b_lines, CLQ_TILE_N, col, chunk, four);
+#pragma unroll
+                for (int i = 0; i < CLQ_ITEM; ++i)
+#pragma unroll
+                    for (int j = 0; j < CLQ_ITEM; ++j)
+                        sums[i][j] = dot4(x[i], y[j], sums[i][j]);
+            }
+    }
+    {
+        const struct epilogue epilogue = LOAD_EPILOGUE;
+#pragma unroll
+        for (int q = 0; q < QUADS; ++q) {
+            const long n = tile.col + q * (CLQ_TILE_N / QUADS) + col, left = job->side[1].lines - n;
+            const struct line col0 = LOAD_COL(tile.batch, n), col1 = LOAD_COL(tile.batch, n + 1), col2 = LOAD_COL(tile.batch, n + 2),
+                              col3 = LOAD_COL(tile.batch, n + 3);
+#pragma unroll
+            for (int i = 0; i < CLQ_ITEM; ++i) {
+                const long m = tile.row + i / 4 * (CLQ_TILE_M / QUADS) + row + i % 4, at = find_result(job, tile.batch, tile.split, m, n);
+                const struct line own = LOAD_ROW(tile.batch, m);
+                const uint4 bits = (uint4)(MAKE_RESULT(sums[i][4 * q + 0], own, col0), MAKE_RESULT(sums[i][4 * q + 1], own, col1),
+                                           MAKE_RESULT(sums[i][4 * q + 2], own, col2), MAKE_RESULT(sums[i][4 * q + 3], own, col3));
+                if (m >= job->side[0].lines) continue;
+                if (job->c_aligned && left >= 4) {
+                    store_results(job, c, at, bits);
+                    continue;
+                }
+                if (left > 0) store_result(job, c, at, bits.x);
+                if (left > 1) store_result(job, c, at + job->c_step, bits.y);
+                if (left > 2) store_result(job, c, at + 2 * job->c_step, bits.z);
+                if (left > 3) store_result(job, c, at + 3 * job->c_step, bits.w);
+            }
+        }
+    }
+}
