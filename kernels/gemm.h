@@ -142,6 +142,7 @@ INLINE struct line load_params(__global const struct clql_gemm_job *job, int sid
 struct epilogue {
     float low, high; /* f32 */
     int zero_point, qmin, qmax; /* 8 bits */
+    int a_single, b_single;     /* of the first side and of the second */
     uint k;
 };
 
@@ -149,6 +150,8 @@ INLINE struct epilogue load_epilogue(__global const struct clql_gemm_job *job, _
 {
     struct epilogue e;
     e.k = (uint)job->k;
+    e.a_single = job->side[0].single;
+    e.b_single = job->side[1].single;
     e.low = job->low;
     e.high = job->high;
     e.qmin = job->qmin;
@@ -170,7 +173,7 @@ INLINE uint make_result(__global const struct clql_gemm_job *job, struct epilogu
     float scale, y;
     if (job->raw) return sum;
     if (job->c_dtype == S32) return acc + bias_bits;
-    scale = job->side[0].single ? col.scale : job->side[1].single ? row.scale : combine_scales(job, row.scale, col.scale, c_scale);
+    scale = e.a_single ? col.scale : e.b_single ? row.scale : combine_scales(job, row.scale, col.scale, c_scale);
     if (job->c_dtype != F32) return (uint)clqm_requantize((int)(acc + bias_bits), scale, e.zero_point, e.qmin, e.qmax) & 0xffu;
     y = (float)(int)acc * scale;
     if (job->bias >= 0) y = y + as_float(bias_bits);

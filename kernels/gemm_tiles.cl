@@ -2,28 +2,30 @@
 /*
  * Products by four-byte dot products: a work-group makes a tile of CLQ_TILE_M x CLQ_TILE_N results, an item CLQ_ITEM x CLQ_ITEM of them, in registers.
  *
- * Both operands pass through local memory, 64 of k at a time; while a step is computed, the next one's lines are on their way to registers. There the four
+ * Both operands pass through local memory, CLQ_STEP of k at a time; while a step is computed, the next one's lines are on their way to registers. There the four
  * bytes of a line that a dot product takes are a uint, and those of neighbouring lines lie side by side: an item reads four lines at once.
  *
  * CLQ_TILE_M, CLQ_TILE_N  multiples of 32
  * CLQ_ITEM                4 or 8
- * CLQ_LOCAL_SIZE          CLQ_TILE_M / CLQ_ITEM * CLQ_TILE_N / CLQ_ITEM, and a divisor of 4 * CLQ_TILE_M and of 4 * CLQ_TILE_N
+ * CLQ_STEP                32 or 64
+ * CLQ_LOCAL_SIZE          CLQ_TILE_M / CLQ_ITEM * CLQ_TILE_N / CLQ_ITEM, and a divisor of CLQ_STEP / 16 * CLQ_TILE_M and of CLQ_STEP / 16 * CLQ_TILE_N
  */
 #ifndef CLQ_TILE_M
 #define CLQ_TILE_M 128
 #define CLQ_TILE_N 128
 #define CLQ_ITEM   8
+#define CLQ_STEP   32
 #endif
 
-#define STEP    64
-#define CHUNKS  (STEP / 16)
+#define CHUNKS  (CLQ_STEP / 16)
 #define QUADS   (CLQ_ITEM / 4)
 #define ACROSS  (CLQ_TILE_N / CLQ_ITEM)
 #define A_LOADS (CLQ_TILE_M * CHUNKS / CLQ_LOCAL_SIZE)
 #define B_LOADS (CLQ_TILE_N * CHUNKS / CLQ_LOCAL_SIZE)
 
-/* Where four elements of a line are: the lines are exchanged so that the four items that store 16 bytes each of one line use different banks. */
-#define SWIZZLE(line, chunk) ((line) ^ ((chunk) << 3))
+/* Where four elements of a line are: lines are exchanged so that neighbouring items, which store 16 bytes each of CHUNKS parts of some lines, use different
+   ones of 32 banks. */
+#define SWIZZLE(line, chunk) ((line) ^ ((chunk) * (32 / CHUNKS)))
 
 /* The item's part of a side's step: `loads` pieces of 16 bytes. */
 INLINE void load_step(uint4 *step, int loads, __global const struct clql_gemm_job *job, int side, __global const uchar *base, const struct tile *tile,
@@ -67,8 +69,8 @@ INLINE void load_quads(uint *values, __local const uint *lines, int pitch, uint 
 
 KERNEL void gemm_tiles(GEMM_PARAMETERS)
 {
-    __local uint a_lines[STEP / 4 * CLQ_TILE_M] __attribute__((aligned(16)));
-    __local uint b_lines[STEP / 4 * CLQ_TILE_N] __attribute__((aligned(16)));
+    __local uint a_lines[CLQ_STEP / 4 * CLQ_TILE_M] __attribute__((aligned(16)));
+    __local uint b_lines[CLQ_STEP / 4 * CLQ_TILE_N] __attribute__((aligned(16)));
     __global const struct clql_gemm_job *job = GEMM_JOB;
     const struct tile tile = find_tile(job, CLQ_TILE_M, CLQ_TILE_N);
     const uint item = (uint)get_local_id(0), row = item / ACROSS * 4, col = item % ACROSS * 4;
@@ -82,13 +84,13 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
             sums[i][j] = 0;
     load_step(a_step, A_LOADS, job, 0, a, &tile, tile.row, tile.k, CLQ_SRC);
     load_step(b_step, B_LOADS, job, 1, b, &tile, tile.col, tile.k, CLQ_DST);
-    for (long k = tile.k; k < tile.k_end; k += STEP) {
+    for (long k = tile.k; k < tile.k_end; k += CLQ_STEP) {
         barrier(CLK_LOCAL_MEM_FENCE);
         store_step(a_lines, CLQ_TILE_M, a_step, A_LOADS);
         store_step(b_lines, CLQ_TILE_N, b_step, B_LOADS);
         barrier(CLK_LOCAL_MEM_FENCE);
-        load_step(a_step, A_LOADS, job, 0, a, &tile, tile.row, k + STEP, CLQ_SRC);
-        load_step(b_step, B_LOADS, job, 1, b, &tile, tile.col, k + STEP, CLQ_DST);
+        load_step(a_step, A_LOADS, job, 0, a, &tile, tile.row, k + CLQ_STEP, CLQ_SRC);
+        load_step(b_step, B_LOADS, job, 1, b, &tile, tile.col, k + CLQ_STEP, CLQ_DST);
 #pragma unroll 1
         for (int chunk = 0; chunk < CHUNKS; ++chunk)
 #pragma unroll

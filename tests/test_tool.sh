@@ -7,12 +7,12 @@ cd "$work" || exit 1
 # ---------------------------------------------------------------------------------------------- help and usage
 
 expect 0 0 "$clquant" --help
-for command in devices quantize dequantize inspect compare bench; do
+for command in devices quantize dequantize inspect compare bench tune; do
     says out "  $command "
 done
 expect 0 0 "$clquant" --version
 says out "clquant 0."
-for command in devices quantize dequantize inspect compare bench; do
+for command in devices quantize dequantize inspect compare bench tune; do
     expect 0 0 "$clquant" $command --help
     says out "usage: clquant $command"
     expect 2 1 "$clquant" $command --frobnicate

@@ -161,14 +161,15 @@ static clq_status create(clq_context *context, const clq_context_options *option
     return CLQ_OK;
 }
 
-static void describe_device(const struct clq_cl_device *device, const struct clq_cl_cache *cache, const struct clq_cl_products *products, clq_device_info *info)
+static void describe_device(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *wanted, clq_device_info *info)
 {
+    const struct clq_cl_device *device = &programs->device;
     snprintf(info->name, sizeof info->name, "%s", device->name);
     snprintf(info->path, sizeof info->path, "opencl");
     snprintf(info->version, sizeof info->version, "%.60s, driver %.50s", device->version, device->driver);
     snprintf(info->capabilities, sizeof info->capabilities, "%s", device->capabilities);
-    clq_cl_cache_describe(cache, info->cache, sizeof info->cache);
-    clq_cl_describe_unit(device, products, info->matrix_products, sizeof info->matrix_products);
+    clq_cl_cache_describe(&programs->cache, info->cache, sizeof info->cache);
+    if (!device->refusal[0]) clq_cl_describe_unit(programs, allocator, wanted, info->matrix_products, sizeof info->matrix_products);
     info->num_threads = device->compute_units;
     info->memory_bytes = device->memory_bytes;
 }
@@ -180,27 +181,28 @@ static void describe(const clq_context *context, clq_device_info *info)
         snprintf(info->id, sizeof info->id, "opencl:%d", (int)state->index);
     else
         snprintf(info->id, sizeof info->id, "opencl");
-    describe_device(&state->programs.device, &state->programs.cache, &state->products, info);
+    describe_device(&state->programs, &context->allocator, state->products.wanted, info);
 }
 
 static int32_t list(const clq_context *context, clq_device_info *infos, int32_t capacity)
 {
     struct clq_cl_device *devices = NULL;
-    struct clq_cl_cache cache;
+    struct clq_cl_programs programs = {.cl = NULL};
     int32_t count = 0;
     (void)context;
     if (clq_cl_devices_find(&clq_allocator_libc, &devices, &count) != CLQ_OK) return 0;
-    clq_cl_cache_open(&cache, &clq_allocator_libc);
+    clq_cl_cache_open(&programs.cache, &clq_allocator_libc);
     for (int32_t i = 0; i < count && i < capacity; ++i) {
         memset(&infos[i], 0, sizeof infos[i]);
         snprintf(infos[i].id, sizeof infos[i].id, "opencl:%d", (int)i);
-        describe_device(&devices[i], &cache, NULL, &infos[i]);
+        programs.device = devices[i];
+        describe_device(&programs, &clq_allocator_libc, NULL, &infos[i]);
         if (devices[i].refusal[0])
             snprintf(infos[i].reason, sizeof infos[i].reason, "%s", devices[i].refusal);
         else if (!(devices[i].type & (CL_DEVICE_TYPE_GPU | CL_DEVICE_TYPE_ACCELERATOR)))
             snprintf(infos[i].reason, sizeof infos[i].reason, "the CPU again, slower than by its own kernels: used only by its number");
     }
-    clq_cl_cache_close(&cache, &clq_allocator_libc);
+    clq_cl_cache_close(&programs.cache, &clq_allocator_libc);
     clq_dealloc(&clq_allocator_libc, devices);
     return count;
 }

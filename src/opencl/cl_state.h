@@ -36,9 +36,7 @@ struct clq_cl_arena {
 struct clq_cl_products {
     const struct clq_cl_unit *wanted; /* by the option or the environment; NULL: the best */
     const struct clq_cl_unit *unit;   /* NULL until the first product */
-    char reason[200];                 /* why it is this one */
     float rate[CLQ_CL_TILINGS];       /* of its tilings: multiplications and additions of a compute unit in a nanosecond, for comparisons alone; 0: not to be used */
-    bool is_tuned;                    /* the rates have been measured */
 };
 
 struct clq_cl_state {
@@ -174,8 +172,9 @@ clq_status clq_cl_multiply_with(clq_context *context, const struct clq_gemm *gem
 clq_status clq_cl_find_unit(clq_context *context);
 /* Measures its tilings and keeps the result. */
 clq_status clq_cl_tune(clq_context *context);
-/* "nvidia-mma: ...", as far as it is known without trying anything. */
-void clq_cl_describe_unit(const struct clq_cl_device *device, const struct clq_cl_products *products, char *text, size_t size_bytes);
+/* "nvidia-mma: ...", as far as notes in the cache tell; of `programs` only device and cache matter. */
+void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *wanted, char *text,
+                          size_t size_bytes);
 
 /* cl_gemm_f32.c: queues a product of f32 matrices on the device. */
 clq_status clq_cl_multiply_f32(clq_context *context, const struct clq_gemm *gemm, cl_event also);

@@ -180,7 +180,6 @@ static void set_rates(clq_context *context, const struct clq_cl_unit *unit, cons
         const float rate = is_tuned && measured[i] > 0.0f ? measured[i] : (float)unit->macs * CLOCK_GHZ * unit->tilings[i].efficiency;
         state->products.rate[i] = is_right ? rate : 0.0f;
     }
-    state->products.is_tuned = is_tuned;
 }
 
 /* What is said of units that the device has but that failed. */
@@ -194,9 +193,8 @@ clq_status clq_cl_find_unit(clq_context *context)
 {
     struct clq_cl_products *products = &clq_cl_state_of(context)->products;
     const struct clq_cl_device *device = &clq_cl_state_of(context)->programs.device;
-    char verdict[120];
+    char verdict[120], reason[200] = "";
     if (products->unit) return CLQ_OK;
-    products->reason[0] = '\0';
     for (int32_t i = 0; i < clq_cl_unit_count; ++i) {
         const struct clq_cl_unit *unit = &clq_cl_units[i];
         if (products->wanted ? unit != products->wanted : unit->by_name_only || unit->find_obstacle(device)) continue;
@@ -204,28 +202,31 @@ clq_status clq_cl_find_unit(clq_context *context)
         if (strncmp(verdict, "no: ", 4) != 0) {
             products->unit = unit;
             set_rates(context, unit, verdict);
-            if (products->wanted) snprintf(products->reason, sizeof products->reason, "asked for");
-            clq_log(context, CLQ_LOG_INFO, "integer matrix products by %s%s%s", unit->name, products->reason[0] ? ": " : "", products->reason);
+            clq_log(context, CLQ_LOG_INFO, "integer matrix products by %s%s%s", unit->name, reason[0] ? "; " : "", reason);
             return CLQ_OK;
         }
-        add_reason(products->reason, sizeof products->reason, unit->name, verdict);
+        add_reason(reason, sizeof reason, unit->name, verdict);
     }
-    return clq_fail(context, CLQ_ERROR_NO_DEVICE, "%s: no kernels for matrix products: %s", context->call, products->reason);
+    return clq_fail(context, CLQ_ERROR_NO_DEVICE, "%s: no kernels for matrix products: %s", context->call, reason);
 }
 
-void clq_cl_describe_unit(const struct clq_cl_device *device, const struct clq_cl_products *products, char *text, size_t size_bytes)
+void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *wanted, char *text,
+                          size_t size_bytes)
 {
-    const struct clq_cl_unit *unit = products ? products->unit ? products->unit : products->wanted : NULL;
-    const bool is_known = products && products->unit;
-    int32_t i = 0;
-    while (!unit && (clq_cl_units[i].by_name_only || clq_cl_units[i].find_obstacle(device)))
-        ++i;
-    if (!unit) unit = &clq_cl_units[i];
-    if (is_known)
-        snprintf(text, size_bytes, "%s: %s%s%s", unit->name, products->reason[0] ? products->reason : "the best that is there", ", its numbers are right",
-                 products->is_tuned ? ", tuned" : "");
-    else
-        snprintf(text, size_bytes, "%s: %s, not tried yet", unit->name, products && products->wanted ? "asked for" : "the best that the device says it has");
+    char verdict[120], tuned[160], reason[200] = "";
+    for (int32_t i = 0; i < clq_cl_unit_count; ++i) {
+        const struct clq_cl_unit *unit = &clq_cl_units[i];
+        bool is_known;
+        if (wanted ? unit != wanted : unit->by_name_only || unit->find_obstacle(&programs->device)) continue;
+        is_known = load_note(programs, allocator, unit, "verdict", verdict, sizeof verdict);
+        if (!is_known || strncmp(verdict, "no: ", 4) != 0) {
+            snprintf(text, size_bytes, "%s: %s%s%s%s%s", unit->name, wanted ? "asked for" : "the best that the device has", is_known ? ", its numbers are right" : ", not tried yet",
+                     is_known && load_note(programs, allocator, unit, "tuning", tuned, sizeof tuned) ? ", tuned" : "", reason[0] ? "; " : "", reason);
+            return;
+        }
+        add_reason(reason, sizeof reason, unit->name, verdict);
+    }
+    snprintf(text, size_bytes, "none works: %s", reason);
 }
 
 /* ------------------------------------------------------------------------------------------------ tuning */
@@ -286,6 +287,5 @@ clq_status clq_cl_tune(clq_context *context)
         if (products->rate[i] > 0.0f) CLQ_TRY(measure(context, products->unit, i, &products->rate[i]));
     snprintf(text, sizeof text, "%.6g %.6g %.6g %.6g", (double)products->rate[0], (double)products->rate[1], (double)products->rate[2], (double)products->rate[3]);
     store_note(&state->programs, products->unit, "tuning", text);
-    products->is_tuned = true;
     return CLQ_OK;
 }

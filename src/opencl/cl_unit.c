@@ -14,6 +14,11 @@ static const char *need_nothing(const struct clq_cl_device *device)
     return NULL;
 }
 
+static const char *need_mma(const struct clq_cl_device *device)
+{
+    return device->nvidia_capability >= 80 ? NULL : "no NVIDIA GPU of compute capability 8.0";
+}
+
 static const char *need_dp4a(const struct clq_cl_device *device)
 {
     return device->nvidia_capability >= 61 ? NULL : "no NVIDIA GPU of compute capability 6.1";
@@ -54,22 +59,36 @@ static const char *need_arm_dot(const struct clq_cl_device *device)
 
 /* ------------------------------------------------------------------------------------------------ table */
 
-/* An item of the kernel in gemm_tiles.cl makes 8 x 8 or 4 x 4 results. */
-#define ITEM_8 " -D CLQ_ITEM=8"
-#define ITEM_4 " -D CLQ_ITEM=4"
+/* An item of the kernel in gemm_tiles.cl makes 8 x 8 or 4 x 4 results, and 32 or 64 of k are staged at a time. */
+#define ITEM_8 " -D CLQ_ITEM=8 -D CLQ_STEP=32"
+#define ITEM_4 " -D CLQ_ITEM=4 -D CLQ_STEP=64"
 #define DOT_TILINGS                                                                                                   \
     {                                                                                                                 \
         {128, 128, 256, 0.8f, ITEM_8}, {64, 64, 64, 0.7f, ITEM_8}, {64, 64, 256, 0.6f, ITEM_4}, {32, 32, 64, 0.4f, ITEM_4} \
     }
 
+/* 48 KB of local memory hold as many stages. */
+#define STAGES_2 " -D CLQ_STAGES=2"
+#define STAGES_3 " -D CLQ_STAGES=3"
+
 const struct clq_cl_unit clq_cl_units[] = {
-    {"nvidia-dp4a", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=1", false, false, 256, need_dp4a, DOT_TILINGS},
+    {"nvidia-mma",
+     CLQ_CL_GEMM_MMA,
+     "-cl-std=CL1.2 -D CLQ_DOT=1",
+     true,
+     false,
+     2048,
+     need_mma,
+     {{128, 128, 128, 0.8f, STAGES_3}, {128, 256, 256, 0.75f, STAGES_2}, {64, 128, 128, 0.6f, STAGES_3}, {64, 64, 128, 0.4f, STAGES_3}}},
+    /* Two work-groups of 256 are to be on a multiprocessor: the end of the kernel, left to itself, would take more registers. */
+    {"nvidia-dp4a", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -cl-nv-maxrregcount=128 -D CLQ_DOT=1", false, false, 256, need_dp4a, DOT_TILINGS},
     {"khr-dot", CLQ_CL_GEMM_TILES, "-cl-std=CL3.0 -D CLQ_DOT=2", false, false, 256, need_khr_dot, DOT_TILINGS},
     {"amd-sudot4", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=4", false, false, 256, need_sudot4, DOT_TILINGS},
     {"amd-sdot4", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=3", false, false, 256, need_sdot4, DOT_TILINGS},
     {"arm-dot", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=5", false, false, 64, need_arm_dot, DOT_TILINGS},
     {"portable", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=0", false, false, 64, need_nothing, DOT_TILINGS},
     {"portable-wide", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=0", false, true, 64, need_nothing, {{64, 64, 64, 0.7f, ITEM_8}}},
+    {"mma-emulated", CLQ_CL_GEMM_MMA, "-cl-std=CL1.2 -D CLQ_DOT=0 -D CLQ_EMULATED", true, true, 64, need_nothing, {{64, 64, 128, 0.4f, STAGES_3}}},
 };
 
 const int32_t clq_cl_unit_count = (int32_t)(sizeof clq_cl_units / sizeof clq_cl_units[0]);

@@ -51,6 +51,7 @@ static void print_list(const clq_device_info *infos, int32_t count)
         put_text("memory",
                  info->memory_bytes > 0 ? clq_tool_bytes_text((double)info->memory_bytes, memory, sizeof memory) : "unknown");
         put_text("kernels", info->cache);
+        put_text("products", info->matrix_products);
         put_text("why", info->reason);
     }
 }
@@ -74,6 +75,7 @@ static void print_json(const clq_device_info *infos, int32_t count)
             clq_tool_json_string(&json, "version", info->version);
             clq_tool_json_string(&json, "capabilities", info->capabilities);
             clq_tool_json_string(&json, "cache", info->cache);
+            clq_tool_json_string(&json, "matrix_products", info->matrix_products);
         }
         clq_tool_json_integer(&json, is_cpu(info) ? "threads" : "compute_units", info->num_threads);
         clq_tool_json_integer(&json, "memory_bytes", info->memory_bytes);

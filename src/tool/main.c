@@ -8,7 +8,8 @@
 #include <string.h>
 
 static const struct clq_tool_command *const commands[] = {&clq_tool_devices, &clq_tool_quantize, &clq_tool_dequantize,
-                                                          &clq_tool_inspect, &clq_tool_compare, &clq_tool_bench};
+                                                          &clq_tool_inspect, &clq_tool_compare,  &clq_tool_bench,
+                                                          &clq_tool_tune};
 
 #define COMMANDS (sizeof commands / sizeof *commands)
 

@@ -141,7 +141,8 @@ static void log_line(void *opaque, clq_log_level level, const char *text)
 static const char *default_device(const struct clq_tool *tool)
 {
     const char *variable = getenv("CLQ_DEVICE");
-    const bool left_to_library = tool->command == &clq_tool_devices || (variable != NULL && *variable != 0);
+    const bool is_about_devices = tool->command == &clq_tool_devices || tool->command == &clq_tool_tune;
+    const bool left_to_library = is_about_devices || (variable != NULL && *variable != 0);
     return left_to_library ? NULL : "cpu";
 }
 

@@ -30,7 +30,8 @@ struct clq_tool_command {
     int (*run)(struct clq_tool *tool, int argc, char **argv);
 };
 
-extern const struct clq_tool_command clq_tool_devices, clq_tool_quantize, clq_tool_dequantize, clq_tool_inspect, clq_tool_compare, clq_tool_bench;
+extern const struct clq_tool_command clq_tool_devices, clq_tool_quantize, clq_tool_dequantize, clq_tool_inspect, clq_tool_compare, clq_tool_bench,
+    clq_tool_tune;
 
 /* Work of the kernels: bytes that they read and wrote, and seconds that they took. */
 struct clq_tool_meter {
