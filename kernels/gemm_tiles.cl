@@ -5,7 +5,7 @@
  * Both operands pass through local memory, CLQ_STEP of k at a time; while a step is computed, the next one's lines are on their way to registers. There the four
  * bytes of a line that a dot product takes are a uint, and those of neighbouring lines lie side by side: an item reads four lines at once.
  *
- * CLQ_TILE_M, CLQ_TILE_N  multiples of 32
+ * CLQ_TILE_M, CLQ_TILE_N  powers of two, 16 or more
  * CLQ_ITEM                4 or 8
  * CLQ_STEP                32 or 64
  * CLQ_LOCAL_SIZE          CLQ_TILE_M / CLQ_ITEM * CLQ_TILE_N / CLQ_ITEM, and a divisor of CLQ_STEP / 16 * CLQ_TILE_M and of CLQ_STEP / 16 * CLQ_TILE_N
@@ -25,7 +25,7 @@
 
 /* Where four elements of a line are: lines are exchanged so that neighbouring items, which store 16 bytes each of CHUNKS parts of some lines, use different
    ones of 32 banks. */
-#define SWIZZLE(line, chunk) ((line) ^ ((chunk) * (32 / CHUNKS)))
+#define SWIZZLE(line, chunk, lines) ((line) ^ ((chunk) * (32 / CHUNKS) & ((lines) - 1)))
 
 /* The item's part of a side's step: `loads` pieces of 16 bytes. */
 INLINE void load_step(uint4 *step, int loads, __global const struct clql_gemm_job *job, int side, __global const uchar *base, const struct tile *tile,
@@ -45,7 +45,7 @@ INLINE void store_step(__local uint *lines, int pitch, const uint4 *step, int lo
     const uint item = (uint)get_local_id(0);
 #pragma unroll
     for (int i = 0; i < loads; ++i) {
-        const uint at = item + i * CLQ_LOCAL_SIZE, chunk = at % CHUNKS, line = SWIZZLE(at / CHUNKS, chunk);
+        const uint at = item + i * CLQ_LOCAL_SIZE, chunk = at % CHUNKS, line = SWIZZLE(at / CHUNKS, chunk, pitch);
         lines[(4 * chunk + 0) * pitch + line] = step[i].x;
         lines[(4 * chunk + 1) * pitch + line] = step[i].y;
         lines[(4 * chunk + 2) * pitch + line] = step[i].z;
@@ -58,7 +58,7 @@ INLINE void load_quads(uint *values, __local const uint *lines, int pitch, uint 
 {
 #pragma unroll
     for (int q = 0; q < QUADS; ++q) {
-        const uint line = SWIZZLE(first + q * (pitch / QUADS), chunk);
+        const uint line = SWIZZLE(first + q * (pitch / QUADS), chunk, pitch);
         const uint4 quad = *(__local const uint4 *)(lines + (4 * chunk + four) * pitch + line);
         values[4 * q + 0] = quad.x;
         values[4 * q + 1] = quad.y;

@@ -86,7 +86,15 @@ const struct clq_cl_unit clq_cl_units[] = {
     {"amd-sudot4", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=4", false, false, 256, need_sudot4, DOT_TILINGS},
     {"amd-sdot4", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=3", false, false, 256, need_sdot4, DOT_TILINGS},
     {"arm-dot", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=5", false, false, 64, need_arm_dot, DOT_TILINGS},
-    {"portable", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=0", false, false, 64, need_nothing, DOT_TILINGS},
+    /* The last one for devices with work-groups of 16. */
+    {"portable",
+     CLQ_CL_GEMM_TILES,
+     "-cl-std=CL1.2 -D CLQ_DOT=0",
+     false,
+     false,
+     64,
+     need_nothing,
+     {{128, 128, 256, 0.8f, ITEM_8}, {64, 64, 256, 0.6f, ITEM_4}, {32, 32, 64, 0.4f, ITEM_4}, {16, 16, 16, 0.2f, ITEM_4}}},
     {"portable-wide", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=0", false, true, 64, need_nothing, {{64, 64, 64, 0.7f, ITEM_8}}},
     {"mma-emulated", CLQ_CL_GEMM_MMA, "-cl-std=CL1.2 -D CLQ_DOT=0 -D CLQ_EMULATED", true, true, 64, need_nothing, {{64, 64, 128, 0.4f, STAGES_3}}},
 };
