@@ -390,6 +390,14 @@ CLQ_API clq_status clq_buffer_create(clq_context *context, int64_t size_bytes, c
 /** Frees a buffer; NULL is fine. The context that made it may be gone already. */
 CLQ_API void clq_buffer_free(clq_buffer *buffer);
 
+/**
+ * What lies behind a buffer, for others to use while it lives: CLQ_MEMORY_HOST and its address, or CLQ_MEMORY_OPENCL and its cl_mem. Work of the context may
+ * still be under way there: see clq_context_synchronize() and clq_opencl_event().
+ *
+ * @param[out] data what clq_tensor.data is with that memory; NULL without a buffer
+ */
+CLQ_API clq_memory clq_buffer_memory(const clq_buffer *buffer, void **data);
+
 /* ------------------------------------------------------------------------------------------------ batches */
 
 /**

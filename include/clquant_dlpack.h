@@ -9,7 +9,7 @@
  * DLPack packs types of 4 bits as clquant does, the first element in the low bits of a byte.
  *
  * **Memory.** kDLCPU is CLQ_MEMORY_HOST, kDLOpenCL is CLQ_MEMORY_OPENCL with the cl_mem in `data`. DLPack does not say how OpenCL devices are
- * numbered: `device_id` is not read, and written as 0. The address within a clq_buffer is the library's alone, so that views of one do not go out.
+ * numbered: `device_id` is not read, and written as 0. Of a clq_buffer what lies behind it goes out.
  *
  * **Order.** Nothing here waits. Before others read what a context on a device has written: clq_context_synchronize() or clq_opencl_event().
  *
@@ -136,11 +136,12 @@ static inline clq_status clq_tensor_from_dlpack(const DLTensor *source, clq_tens
  *
  * On the host `data` is the address of the element with all indices 0, and `byte_offset` 0, as not everybody reads it; DLPack's wish that `data` be
  * aligned to 256 bytes is met if that address is. Without elements `data` is NULL. Strides are always there.
- * @param      tensor a view of host memory or of a cl_mem; `shape` and `strides` of the target point into it, so it must stay where it is.
+ * @param      tensor a view of any memory, that of a buffer being what clq_buffer_memory() says; `shape` and `strides` of the target point into it, so it
+ *                    must stay where it is.
  *                    DLPack knows no const, but nobody writes there
  * @param[out] target the description
  * @return CLQ_ERROR_INVALID_ARGUMENT if an argument is NULL, or `data` (with elements); CLQ_ERROR_DTYPE for CLQ_DTYPE_NONE and unknown numbers;
- *         CLQ_ERROR_CONTEXT for a view of a clq_buffer; CLQ_ERROR_SHAPE for a rank outside 0..CLQ_MAX_RANK, a negative extent, a negative offset in a
+ *         CLQ_ERROR_CONTEXT for an unknown memory; CLQ_ERROR_SHAPE for a rank outside 0..CLQ_MAX_RANK, a negative extent, a negative offset in a
  *         cl_mem, or 4 bits that are not contiguous or start within a byte; CLQ_ERROR_OVERFLOW for a product of extents over 2^63 - 1 or an offset
  *         past the address space
  */
@@ -148,28 +149,33 @@ static inline clq_status clq_tensor_to_dlpack(const clq_tensor *tensor, DLTensor
 {
     clq_status status;
     int64_t bits, offset_bytes;
+    clq_memory memory;
+    void *data;
     uintptr_t address;
     int is_empty;
     if (!tensor || !target) return CLQ_ERROR_INVALID_ARGUMENT;
-    if (tensor->memory != CLQ_MEMORY_HOST && tensor->memory != CLQ_MEMORY_OPENCL) return CLQ_ERROR_CONTEXT;
+    memory = tensor->memory;
+    data = tensor->data;
+    if (memory == CLQ_MEMORY_BUFFER) memory = clq_buffer_memory((const clq_buffer *)data, &data);
+    if (memory != CLQ_MEMORY_HOST && memory != CLQ_MEMORY_OPENCL) return CLQ_ERROR_CONTEXT;
     status = clq_dlpack_check(tensor, &is_empty);
     if (status != CLQ_OK) return status;
     bits = clq_dtype_bits(tensor->dtype);
-    if (tensor->memory == CLQ_MEMORY_OPENCL && tensor->offset < 0) return CLQ_ERROR_SHAPE;
+    if (memory == CLQ_MEMORY_OPENCL && tensor->offset < 0) return CLQ_ERROR_SHAPE;
     if (bits == 4 && tensor->offset % 2 != 0) return CLQ_ERROR_SHAPE;
     if (tensor->offset > INT64_MAX / bits || tensor->offset < INT64_MIN / bits) return CLQ_ERROR_OVERFLOW;
     offset_bytes = tensor->offset * bits / 8;
-    address = (uintptr_t)tensor->data;
+    address = (uintptr_t)data;
     if (is_empty) {
         address = 0;
         offset_bytes = 0;
-    } else if (tensor->memory == CLQ_MEMORY_HOST) {
+    } else if (memory == CLQ_MEMORY_HOST) {
         if (offset_bytes < 0 ? address < 0 - (uint64_t)offset_bytes : (uint64_t)offset_bytes > UINTPTR_MAX - address) return CLQ_ERROR_OVERFLOW;
         address += (uintptr_t)offset_bytes;
         offset_bytes = 0;
     }
     target->data = (void *)address;
-    target->device.device_type = tensor->memory == CLQ_MEMORY_HOST ? kDLCPU : kDLOpenCL;
+    target->device.device_type = memory == CLQ_MEMORY_HOST ? kDLCPU : kDLOpenCL;
     target->device.device_id = 0;
     target->ndim = tensor->rank;
     target->dtype = clq_dlpack_from_dtype(tensor->dtype);

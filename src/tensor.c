@@ -72,3 +72,10 @@ void clq_buffer_free(clq_buffer *buffer)
     clq_dealloc(&allocator, buffer->data);
     clq_dealloc(&allocator, buffer);
 }
+
+clq_memory clq_buffer_memory(const clq_buffer *buffer, void **data)
+{
+    const bool is_opencl = buffer && buffer->memory;
+    if (data) *data = !buffer ? NULL : is_opencl ? buffer->memory : buffer->data;
+    return is_opencl ? CLQ_MEMORY_OPENCL : CLQ_MEMORY_HOST;
+}

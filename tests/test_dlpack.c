@@ -351,24 +351,53 @@ static void refuse_out(const clq_tensor *tensor, clq_status expected, const char
     TEST_CHECK(clq_tensor_to_dlpack_managed(tensor, NULL, NULL, &managed) == expected && managed == NULL, "%s: a managed tensor", what);
 }
 
+/* Views of a buffer go out as what is behind it. */
+static void check_buffer(clq_context *context, clq_memory memory, DLDeviceType device)
+{
+    const int64_t shape[] = {2, 2};
+    clq_buffer *buffer;
+    clq_tensor view;
+    DLTensor target;
+    void *data = NULL;
+
+    TEST_OK(context, clq_buffer_create(context, 64, &buffer));
+    TEST_CHECK(clq_buffer_memory(buffer, &data) == memory && data != NULL, "another memory behind a buffer");
+    TEST_CHECK(clq_buffer_memory(buffer, NULL) == memory, "another memory without asking where");
+    view = clq_tensor_buffer(CLQ_F32, buffer, 3, 2, shape);
+    TEST_CHECK(clq_tensor_to_dlpack(&view, &target) == CLQ_OK, "a view of a buffer does not go out");
+    TEST_CHECK(target.device.device_type == device, "device type %d", (int)target.device.device_type);
+    TEST_CHECK((uintptr_t)target.data + target.byte_offset == (uintptr_t)data + 12, "data or byte_offset is wrong");
+    TEST_CHECK(target.shape == view.shape && target.strides == view.strides, "the shape is another's");
+    clq_buffer_free(buffer);
+}
+
+START_TEST(buffers)
+{
+    clq_context *const context = test_context(NULL, 1, NULL, NULL);
+    void *data = &data;
+
+    check_buffer(context, CLQ_MEMORY_HOST, kDLCPU);
+    clq_context_free(context);
+    TEST_CHECK(clq_buffer_memory(NULL, &data) == CLQ_MEMORY_HOST && data == NULL, "no buffer has memory");
+}
+END_TEST
+
 START_TEST(refused_views)
 {
     static float numbers[4];
     const int64_t shape[] = {2, 2};
     const clq_tensor good = clq_tensor_host(CLQ_F32, numbers, 2, shape);
-    clq_context *const context = test_context(NULL, 1, NULL, NULL);
     clq_tensor view;
-    clq_buffer *buffer;
 
     refuse_out(NULL, CLQ_ERROR_INVALID_ARGUMENT, "no view");
     TEST_CHECK(clq_tensor_to_dlpack(&good, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "no target");
     TEST_CHECK(clq_tensor_to_dlpack_managed(&good, NULL, NULL, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "no place for the managed tensor");
     TEST_CHECK(clq_tensor_to_dlpack_versioned(&good, NULL, NULL, NULL) == CLQ_ERROR_INVALID_ARGUMENT, "no place for the versioned tensor");
-    TEST_OK(context, clq_buffer_create(context, 16, &buffer));
-    view = clq_tensor_buffer(CLQ_F32, buffer, 0, 2, shape);
-    refuse_out(&view, CLQ_ERROR_CONTEXT, "a buffer");
-    clq_buffer_free(buffer);
-    clq_context_free(context);
+    view = clq_tensor_buffer(CLQ_F32, NULL, 0, 2, shape);
+    refuse_out(&view, CLQ_ERROR_INVALID_ARGUMENT, "a view of no buffer");
+    view = good;
+    view.memory = (clq_memory)3;
+    refuse_out(&view, CLQ_ERROR_CONTEXT, "an unknown memory");
 
 #define REFUSE(member, value, expected)              \
     do {                                             \
@@ -678,6 +707,7 @@ static void work_on_device(const struct own *own, clq_dtype dtype)
     TEST_OK(own->context, dequantize_borrowed(own->context, &there, &work.params));
     TEST_OK(cpu, dequantize_borrowed(cpu, &here, &work.params));
     compare(own, x, work.x, sizeof work.x, "dequantized");
+    check_buffer(own->context, CLQ_MEMORY_OPENCL, kDLOpenCL);
     TEST_CHECK(strcmp(clq_context_ran_on(own->context), "opencl") == 0, "ran on %s", clq_context_ran_on(own->context));
 
     /* What leads past the buffer's end goes in, and no further. */
@@ -736,6 +766,7 @@ int main(void)
     tcase_add_test(tcase, four_bits);
     tcase_add_test(tcase, refused_descriptions);
     tcase_add_test(tcase, refused_sizes);
+    tcase_add_test(tcase, buffers);
     tcase_add_test(tcase, refused_views);
     tcase_add_test(tcase, ownership);
     tcase_add_test(tcase, versions_and_flags);
