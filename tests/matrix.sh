@@ -11,7 +11,7 @@ set -u
 top=$(cd "$(dirname "$0")/.." && pwd)
 logs=$top/build/matrix
 jobs=$(nproc 2>/dev/null || echo 2)
-all_rows=(gcc qemu-x86 rusticl oclgrind qemu-aarch64 clang asan-ubsan tsan scalar no-openmp no-jansson fuzz offline-kernels distcheck
+all_rows=(gcc qemu-x86 rusticl oclgrind units qemu-aarch64 clang asan-ubsan tsan scalar no-openmp no-jansson fuzz offline-kernels distcheck
     distcheck-no-opencl doc setup)
 unset CC CXX CPP CFLAGS CPPFLAGS LDFLAGS LIBS MAKEFLAGS CLQ_DEVICE CLQ_CPU CLQ_NUM_THREADS OMP_NUM_THREADS
 export CLQ_TEST_QUICK=1
@@ -174,6 +174,17 @@ row_oclgrind()
     "$top/tests/oclgrind.sh" . | tee oclgrind.log || status=$?
     note "$(tail -n 1 oclgrind.log)"
     return $status
+}
+
+# Matrix products by units that are emulated, and by tiles that processors otherwise do not take.
+row_units()
+{
+    use_gcc_build
+    local unit
+    for unit in $(sed -n 's/^ *{\?"\([a-z0-9-]*\(emulated\|wide\)\)",.*/\1/p' "$top/src/opencl/cl_unit.c"); do
+        CLQ_GEMM_UNIT=$unit OCL_ICD_VENDORS=pocl.icd check TESTS=tests/opencl_gemm
+        note "$unit"
+    done
 }
 
 # For processors that are not here.

@@ -607,8 +607,10 @@ static void unpack(struct clq_packed *packed)
 {
     struct clq_cl_packed *made = packed->data;
     if (!made) return;
-    if (made->memory) clReleaseMemObject(made->memory);
-    if (made->cl) clReleaseContext(made->cl);
+    if (made->pid == getpid()) {
+        if (made->memory) clReleaseMemObject(made->memory);
+        if (made->cl) clReleaseContext(made->cl);
+    }
     clq_dealloc(&packed->allocator, made);
 }
 
@@ -622,11 +624,12 @@ static clq_status pack(clq_context *context, const struct clq_matrix *b, struct 
     clq_status status;
     if (!made) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_packed_create: no memory for packed weights");
     if (bytes < 0) return clq_fail(context, CLQ_ERROR_OVERFLOW, "clq_packed_create: packed weights do not fit in 63 bits");
+    made->pid = getpid();
+    made->device = state->programs.device.id;
     CLQ_TRY(allocate(context, bytes, &memory));
     made->memory = memory;
     CL_TRY(context, clRetainContext(state->cl));
     made->cl = state->cl;
-    made->device = state->programs.device.id;
     mode = clq_fp_mode_enter();
     status = clq_cl_pack(context, b, packed, made);
     if (status != CLQ_OK) clq_cl_drain(state); /* transfers under way read from the slots */

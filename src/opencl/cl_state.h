@@ -7,6 +7,7 @@
 #include "opencl/cl_program.h"
 #include "opencl/cl_queue.h"
 #include "opencl/cl_unit.h"
+#include <sys/types.h>
 
 /* A block of device memory and the host memory from which it is filled: small things for launches, one after the other. */
 struct clq_cl_block {
@@ -150,6 +151,7 @@ struct clq_cl_packed {
     cl_context cl; /* retained, as the memory */
     cl_device_id device;
     cl_mem memory;
+    pid_t pid;     /* of the process that made them: a forked child leaves both alone */
     struct clq_cl_lines lines;
 };
 
