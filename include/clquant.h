@@ -285,8 +285,8 @@ typedef struct clq_context_options {
     int64_t staging_bytes;           /**< Bytes of one of the two blocks through which host tensors are staged, 4096 or more; the device's
                                           largest allocation bounds it. 0: 16 MiB. */
     const char *gemm_unit;           /**< Only for contexts on an OpenCL device: the dot-product unit by which integer matrix products are made, one of
-                                          "nvidia-mma", "intel-dpas", "amd-mfma", "amd-wmma", "nvidia-dp4a", "khr-dot", "amd-sudot4", "amd-sdot4",
-                                          "arm-dot", "portable"; an error if the device lacks it. NULL: $CLQ_GEMM_UNIT, else the best that it has. */
+                                          "nvidia-mma", "intel-dpas", "intel-dpas8", "amd-mfma", "amd-mfma16", "amd-wmma", "nvidia-dp4a",
+                                          "khr-dot", "amd-sudot4", "amd-sdot4", "arm-dot", "arm-matrix", "portable"; an error if the device lacks it. NULL: $CLQ_GEMM_UNIT, else the best that it has. */
 } clq_context_options;
 
 /** Initializer of clq_context_options: the defaults. */

@@ -143,6 +143,7 @@ struct epilogue {
     float low, high; /* f32 */
     int zero_point, qmin, qmax; /* 8 bits */
     int a_single, b_single;     /* of the first side and of the second */
+    int c_aligned;
     uint k;
 };
 
@@ -152,6 +153,7 @@ INLINE struct epilogue load_epilogue(__global const struct clql_gemm_job *job, _
     e.k = (uint)job->k;
     e.a_single = job->side[0].single;
     e.b_single = job->side[1].single;
+    e.c_aligned = job->c_aligned;
     e.low = job->low;
     e.high = job->high;
     e.qmin = job->qmin;
@@ -196,13 +198,38 @@ INLINE void store_result(__global const struct clql_gemm_job *job, __global ucha
         c[at] = (uchar)bits;
 }
 
-/* Four adjacent ones, of an aligned C, from a column on that is a multiple of 4. */
-INLINE void store_results(__global const struct clql_gemm_job *job, __global uchar *c, long at, uint4 bits)
+/* Those of four adjacent columns, from one on that is a multiple of 4; the first `left` of them are there. */
+INLINE void store_results(__global const struct clql_gemm_job *job, struct epilogue e, __global uchar *c, long at, uint4 bits, int left)
 {
-    if (job->c_dtype == S32 || job->c_dtype == F32)
-        *(__global uint4 *)(c + 4 * at) = bits;
-    else
-        *(__global uint *)(c + at) = bits.x | bits.y << 8 | bits.z << 16 | bits.w << 24;
+    if (e.c_aligned && left >= 4) {
+        if (job->c_dtype == S32 || job->c_dtype == F32)
+            *(__global uint4 *)(c + 4 * at) = bits;
+        else
+            *(__global uint *)(c + at) = bits.x | bits.y << 8 | bits.z << 16 | bits.w << 24;
+        return;
+    }
+    if (left > 0) store_result(job, c, at, bits.x);
+    if (left > 1) store_result(job, c, at + job->c_step, bits.y);
+    if (left > 2) store_result(job, c, at + 2 * job->c_step, bits.z);
+    if (left > 3) store_result(job, c, at + 3 * job->c_step, bits.w);
+}
+
+/* The results that are there of four columns from `col` on. */
+INLINE int count_left(__global const struct clql_gemm_job *job, long col)
+{
+    return (int)clamp(job->side[1].lines - col, 0L, 4L);
+}
+
+/* What a line has, for local memory. */
+INLINE uint4 pack_line(struct line line)
+{
+    return (uint4)(line.zero_point, line.sum, line.bias, as_uint(line.scale));
+}
+
+INLINE struct line unpack_line(uint4 packed)
+{
+    const struct line line = {packed.x, packed.y, packed.z, as_float(packed.w)};
+    return line;
 }
 
 #endif

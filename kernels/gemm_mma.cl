@@ -330,25 +330,6 @@ INLINE void store_sums(__local uint *strip, uint4 (*sums)[2 * BLOCKS_N])
     }
 }
 
-INLINE struct line unpack_line(uint4 line)
-{
-    const struct line unpacked = {line.x, line.y, line.z, as_float(line.w)};
-    return unpacked;
-}
-
-/* Results of four adjacent columns from `col` on; `left` of them are there. */
-INLINE void store_quad(__global const struct clql_gemm_job *job, __global uchar *c, long at, uint4 results, int left, int is_aligned)
-{
-    const uint each[4] = {results.x, results.y, results.z, results.w};
-    if (is_aligned && left >= 4) {
-        store_results(job, c, at, results);
-        return;
-    }
-    #pragma unroll
-    for (int j = 0; j < 4; ++j)
-        if (j < left) store_result(job, c, at + j * job->c_step, each[j]);
-}
-
 KERNEL void gemm_tiles(GEMM_PARAMETERS)
 {
     __local uint4 memory[MEMORY_BYTES / 16];
@@ -367,12 +348,9 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
 
     const struct epilogue epilogue = LOAD_EPILOGUE;
     const struct line cols[4] = {LOAD_COL(tile.batch, col), LOAD_COL(tile.batch, col + 1), LOAD_COL(tile.batch, col + 2), LOAD_COL(tile.batch, col + 3)};
-    const int rows_left = (int)min(job->side[0].lines - tile.row, (long)CLQ_TILE_M), cols_left = (int)clamp(job->side[1].lines - col, 0L, 4L);
-    const int is_aligned = job->c_aligned;
-    for (uint i = item; i < CLQ_TILE_M; i += CLQ_LOCAL_SIZE) {
-        const struct line row = LOAD_ROW(tile.batch, tile.row + i);
-        memory[i] = (uint4)(row.zero_point, row.sum, row.bias, as_uint(row.scale));
-    }
+    const int rows_left = (int)min(job->side[0].lines - tile.row, (long)CLQ_TILE_M), cols_left = count_left(job, col);
+    for (uint i = item; i < CLQ_TILE_M; i += CLQ_LOCAL_SIZE)
+        memory[i] = pack_line(LOAD_ROW(tile.batch, tile.row + i));
     #pragma unroll 1
     for (int index = 0; index < BLOCKS_M; ++index) {
         store_sums(strip, sums);
@@ -384,7 +362,7 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
             const uint4 quad_sums = *(__local const uint4 *)(strip + i * STRIP_PITCH + 4 * quad);
             const uint4 results = (uint4)(MAKE_RESULT(quad_sums.x, line, cols[0]), MAKE_RESULT(quad_sums.y, line, cols[1]),
                                           MAKE_RESULT(quad_sums.z, line, cols[2]), MAKE_RESULT(quad_sums.w, line, cols[3]));
-            if (row < rows_left) store_quad(job, c, find_result(job, tile.batch, tile.split, tile.row + row, col), results, cols_left, is_aligned);
+            if (row < rows_left) store_results(job, epilogue, c, find_result(job, tile.batch, tile.split, tile.row + row, col), results, cols_left);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }

@@ -109,7 +109,8 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
         const struct epilogue epilogue = LOAD_EPILOGUE;
 #pragma unroll
         for (int q = 0; q < QUADS; ++q) {
-            const long n = tile.col + q * (CLQ_TILE_N / QUADS) + col, left = job->side[1].lines - n;
+            const long n = tile.col + q * (CLQ_TILE_N / QUADS) + col;
+            const int left = count_left(job, n);
             const struct line col0 = LOAD_COL(tile.batch, n), col1 = LOAD_COL(tile.batch, n + 1), col2 = LOAD_COL(tile.batch, n + 2),
                               col3 = LOAD_COL(tile.batch, n + 3);
 #pragma unroll
@@ -118,15 +119,7 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
                 const struct line own = LOAD_ROW(tile.batch, m);
                 const uint4 bits = (uint4)(MAKE_RESULT(sums[i][4 * q + 0], own, col0), MAKE_RESULT(sums[i][4 * q + 1], own, col1),
                                            MAKE_RESULT(sums[i][4 * q + 2], own, col2), MAKE_RESULT(sums[i][4 * q + 3], own, col3));
-                if (m >= job->side[0].lines) continue;
-                if (job->c_aligned && left >= 4) {
-                    store_results(job, c, at, bits);
-                    continue;
-                }
-                if (left > 0) store_result(job, c, at, bits.x);
-                if (left > 1) store_result(job, c, at + job->c_step, bits.y);
-                if (left > 2) store_result(job, c, at + 2 * job->c_step, bits.z);
-                if (left > 3) store_result(job, c, at + 3 * job->c_step, bits.w);
+                if (m < job->side[0].lines) store_results(job, epilogue, c, at, bits, left);
             }
         }
     }

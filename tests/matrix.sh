@@ -180,11 +180,13 @@ row_oclgrind()
 row_units()
 {
     use_gcc_build
-    local unit
-    for unit in $(sed -n 's/^ *{\?"\([a-z0-9-]*\(emulated\|wide\)\)",.*/\1/p' "$top/src/opencl/cl_unit.c"); do
-        CLQ_GEMM_UNIT=$unit OCL_ICD_VENDORS=pocl.icd check TESTS=tests/opencl_gemm
-        note "$unit"
-    done
+    export OCL_ICD_VENDORS=pocl.icd CK_RUN_CASE="against the reference" CK_DEFAULT_TIMEOUT=400
+    ./clquant devices 2>/dev/null | grep -q pthread || skip "no PoCL"
+    make tests/opencl_gemm
+    sed -n 's/^ *{\?"\([a-z0-9-]*\(emulated\|wide\)\)",.*/\1/p' "$top/src/opencl/cl_unit.c" >units
+    # shellcheck disable=SC2016 # the inner shell expands it
+    xargs -P "$jobs" -I UNIT sh -c 'CLQ_GEMM_UNIT=UNIT tests/opencl_gemm >UNIT.log 2>&1 || { cat UNIT.log; exit 1; }' <units
+    note "$(tr '\n' ' ' <units)"
 }
 
 # For processors that are not here.

@@ -121,15 +121,18 @@ static void read_units(const struct subject *subject, const char *words, struct 
     cl_bitfield packed = 0;
     size_t sizes[16] = {0}, size_bytes = 0;
     device->arm_dot = has_word(words, "cl_arm_integer_dot_product_accumulate_int8");
-    device->intel_matrix = has_word(words, "cl_intel_subgroup_matrix_multiply_accumulate");
+    device->arm_matrix = has_word(words, "cl_arm_matrix_multiply");
+    device->intel_matrix = has_word(words, "cl_intel_subgroup_matrix_multiply_accumulate") && has_word(words, "cl_intel_subgroup_local_block_io") &&
+                           has_word(words, "cl_intel_required_subgroup_size");
     if (device->dot_product && ask(subject, DOT_PRODUCT_CAPABILITIES, sizeof packed, &packed, NULL) == CL_SUCCESS)
         device->dot_product_packed = (packed & DOT_PRODUCT_PACKED) != 0;
     if (has_word(words, "cl_nv_device_attribute_query") && ask(subject, COMPUTE_CAPABILITY_MAJOR, sizeof major, &major, NULL) == CL_SUCCESS &&
         ask(subject, COMPUTE_CAPABILITY_MINOR, sizeof minor, &minor, NULL) == CL_SUCCESS && major < 100 && minor < 10)
         device->nvidia_capability = (int32_t)(10 * major + minor);
-    if (device->intel_matrix && ask(subject, SUB_GROUP_SIZES, sizeof sizes, sizes, &size_bytes) == CL_SUCCESS && size_bytes >= sizeof sizes[0] &&
-        sizes[0] <= 64)
-        device->intel_sub_group_size = (int32_t)sizes[0];
+    if (!device->intel_matrix || ask(subject, SUB_GROUP_SIZES, sizeof sizes, sizes, &size_bytes) != CL_SUCCESS) return;
+    for (size_t i = 0; i < size_bytes / sizeof sizes[0]; ++i)
+        if (sizes[i] <= 64 && (device->intel_sub_group_size == 0 || (int32_t)sizes[i] < device->intel_sub_group_size))
+            device->intel_sub_group_size = (int32_t)sizes[i];
 }
 
 static cl_int read_extensions(const struct subject *subject, struct clq_cl_device *device, struct clq_cl_answers *answers)
@@ -252,9 +255,14 @@ static void judge_arithmetic(const struct clq_cl_answers *answers, bool embedded
     if (embedded && !answers->embedded_int64) refuse(device, "embedded profile without 64-bit integers");
 }
 
+static size_t group_size_of(const struct clq_cl_answers *answers)
+{
+    return answers->max_group_size < answers->max_item_size ? answers->max_group_size : answers->max_item_size;
+}
+
 static size_t local_size_of(const struct clq_cl_answers *answers)
 {
-    const size_t limit = answers->max_group_size < answers->max_item_size ? answers->max_group_size : answers->max_item_size;
+    const size_t limit = group_size_of(answers);
     size_t size = CLQ_CL_LOCAL_SIZE_MOST;
     while (size > 1 && size > limit)
         size /= 2;
@@ -270,6 +278,7 @@ void clq_cl_device_judge(const struct clq_cl_answers *answers, struct clq_cl_dev
     device->fp64 = (answers->double_config & least_double) == least_double;
     device->denormals = (answers->single_config & CL_FP_DENORM) != 0;
     device->fast_fma = (answers->single_config & CL_FP_FMA) != 0;
+    device->max_group_size = group_size_of(answers);
     device->max_local_size = local_size_of(answers);
     snprintf(device->capabilities, sizeof device->capabilities, "%s%s%s%s%d compute units, local size %zu",
              device->fp64 ? "fp64, " : "", device->fp16 ? "fp16, " : "", device->dot_product ? "integer dot product, " : "",

@@ -22,6 +22,7 @@ struct clq_cl_device {
     int64_t max_alloc_bytes;
     int64_t local_memory_bytes; /* of a work-group */
     int64_t base_align_bytes;   /* of a buffer's address */
+    size_t max_group_size;      /* work-items in a group that the device takes */
     size_t max_local_size;      /* work-items in a group that kernels may use: CLQ_CL_LOCAL_SIZE_LEAST..MOST, a power of two */
     int32_t compute_units;
     int32_t address_bits;
@@ -32,7 +33,8 @@ struct clq_cl_device {
     bool dot_product;       /* cl_khr_integer_dot_product */
     bool dot_product_packed; /* of four bytes in a uint */
     bool arm_dot;           /* cl_arm_integer_dot_product_accumulate_int8 */
-    bool intel_matrix;      /* cl_intel_subgroup_matrix_multiply_accumulate */
+    bool arm_matrix;        /* cl_arm_matrix_multiply */
+    bool intel_matrix;      /* cl_intel_subgroup_matrix_multiply_accumulate, cl_intel_subgroup_local_block_io and what they rest on */
     int32_t intel_sub_group_size; /* the smallest one, which says which of its shapes the device has; 0: unknown */
     int32_t nvidia_capability; /* 10 * major + minor of the compute capability; 0: not NVIDIA's */
     bool denormals;         /* f32 denormals are not flushed */

@@ -33,6 +33,7 @@ static const struct file files[CLQ_CL_FILES] = {
     [CLQ_CL_REQUANTIZE] = {FILE_OF(requantize), {[CLQ_CL_ANY] = "requantize"}},
     [CLQ_CL_GEMM_TILES] = {FILE_OF(gemm_tiles), {[CLQ_CL_ANY] = "gemm_tiles"}},
     [CLQ_CL_GEMM_MMA] = {FILE_OF(gemm_mma), {[CLQ_CL_ANY] = "gemm_tiles"}},
+    [CLQ_CL_GEMM_MATRIX] = {FILE_OF(gemm_matrix), {[CLQ_CL_ANY] = "gemm_tiles"}},
     [CLQ_CL_GEMM_ROWS] = {FILE_OF(gemm_rows), {[CLQ_CL_ANY] = "gemm_rows"}},
     [CLQ_CL_GEMM_PACK] = {FILE_OF(gemm_pack), {[CLQ_CL_ANY] = "pack_lines", [CLQ_CL_COLUMNS] = "pack_columns"}},
     [CLQ_CL_GEMM_FINISH] = {FILE_OF(gemm_finish), {[CLQ_CL_ANY] = "gemm_finish"}},

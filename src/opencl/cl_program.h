@@ -19,6 +19,7 @@ enum clq_cl_file {
     CLQ_CL_REQUANTIZE,
     CLQ_CL_GEMM_TILES, /* from here on of matrix products */
     CLQ_CL_GEMM_MMA,
+    CLQ_CL_GEMM_MATRIX,
     CLQ_CL_GEMM_ROWS,
     CLQ_CL_GEMM_PACK,
     CLQ_CL_GEMM_FINISH,
