@@ -31,6 +31,8 @@ clq_status test_device_backward_learnable(clq_context *context, const clq_tensor
                                           const clq_tensor *dx, const clq_tensor *dscale, const clq_tensor *dzero_point);
 clq_status test_device_observe_fake_quantize(clq_context *context, const clq_tensor *x, float averaging, const clq_tensor *lo, const clq_tensor *hi,
                                              const clq_qparams *params, const clq_tensor *y, const clq_tensor *mask, const clq_tensor *counts);
+clq_status test_device_gemm(clq_context *context, const clq_gemm_args *args);
+clq_status test_device_packed_create(clq_context *context, const clq_tensor *b, clq_packed **packed);
 
 #ifndef CLQ_TESTS_DEVICE_TENSORS_C
 #define clq_convert                          test_device_convert
@@ -47,6 +49,8 @@ clq_status test_device_observe_fake_quantize(clq_context *context, const clq_ten
 #define clq_fake_quantize_backward           test_device_backward
 #define clq_fake_quantize_backward_learnable test_device_backward_learnable
 #define clq_observe_fake_quantize            test_device_observe_fake_quantize
+#define clq_gemm                             test_device_gemm
+#define clq_packed_create                    test_device_packed_create
 #endif
 
 #endif

@@ -185,7 +185,7 @@ row_units()
     make tests/opencl_gemm
     sed -n 's/^ *{\?"\([a-z0-9-]*\(emulated\|wide\)\)",.*/\1/p' "$top/src/opencl/cl_unit.c" >units
     # shellcheck disable=SC2016 # the inner shell expands it
-    xargs -P "$jobs" -I UNIT sh -c 'CLQ_GEMM_UNIT=UNIT tests/opencl_gemm >UNIT.log 2>&1 || { cat UNIT.log; exit 1; }' <units
+    xargs -P "$jobs" -n 1 sh -c 'CLQ_GEMM_UNIT=$1 tests/opencl_gemm >"$1.log" 2>&1 || { cat "$1.log"; exit 1; }' sh <units
     note "$(tr '\n' ' ' <units)"
 }
 

@@ -90,10 +90,11 @@ static clq_tensor whole(const struct operand *operand, clq_buffer *buffer)
 /* ------------------------------------------------------------------------------------------------ running */
 
 enum { OPERANDS = 8 };
-enum operation { MINMAX, RANGE, CHOOSE, QUANTIZE, DEQUANTIZE, CONVERT, COMPARE, DYNAMIC, REQUANTIZE, FAKE, BACKWARD, BACKWARD_MASK, LEARNABLE, OBSERVE, OPERATIONS };
+enum operation { MINMAX, RANGE, CHOOSE, QUANTIZE, DEQUANTIZE, CONVERT, COMPARE, DYNAMIC, REQUANTIZE, FAKE, BACKWARD, BACKWARD_MASK, LEARNABLE, OBSERVE, GEMM,
+                 GEMM_PACKED, OPERATIONS };
 static const char *const names[OPERATIONS] = {"minmax", "qparams_from_range", "choose_qparams", "quantize", "dequantize", "convert", "error_stats",
                                               "dynamic_quantize", "requantize", "fake_quantize", "backward", "backward by mask", "backward_learnable",
-                                              "observe_fake_quantize"};
+                                              "observe_fake_quantize", "gemm", "gemm with packed weights"};
 
 struct call {
     enum operation operation;
@@ -102,6 +103,21 @@ struct call {
     int outputs_from;                  /* the first that is written */
     clq_error_stats stats;
 };
+
+/* A, B, bias, scale and zero point of A, of B, and C, whose parameters are A's if it has any. */
+static clq_status multiply(clq_context *context, const clq_tensor *t, bool is_packed)
+{
+    const bool is_8bit = t[7].dtype == CLQ_S8 || t[7].dtype == CLQ_U8, is_by_channel = t[5].rank == 1;
+    const clq_qparams a = {{.dtype = t[0].dtype}, t[3], t[4]}, c = {{.dtype = t[7].dtype}, t[3], t[4]};
+    const clq_qparams b = {{.dtype = t[1].dtype, .granularity = is_by_channel ? CLQ_PER_CHANNEL : CLQ_PER_TENSOR, .axis = is_by_channel}, t[5], t[6]};
+    clq_packed *packed = NULL;
+    clq_status status = is_packed ? clq_packed_create(context, &t[1], &packed) : CLQ_OK;
+    const clq_gemm_args args = {.a = &t[0], .b = is_packed ? NULL : &t[1], .packed_b = packed, .c = &t[7], .bias = t[2].dtype ? &t[2] : NULL,
+                                .a_params = t[3].dtype ? &a : NULL, .b_params = t[5].dtype ? &b : NULL, .c_params = is_8bit ? &c : NULL};
+    if (status == CLQ_OK) status = clq_gemm(context, &args);
+    clq_packed_free(packed);
+    return status;
+}
 
 static clq_status perform(clq_context *context, struct call *call, const clq_tensor *t)
 {
@@ -122,6 +138,8 @@ static clq_status perform(clq_context *context, struct call *call, const clq_ten
     case BACKWARD_MASK: return clq_fake_quantize_backward(context, &t[1], NULL, NULL, &t[0], &t[2]);
     case LEARNABLE:
         return clq_fake_quantize_backward_learnable(context, &t[3], &t[2], &first, 0.5f, &t[4], &t[5], t[6].dtype != CLQ_DTYPE_NONE ? &t[6] : NULL);
+    case GEMM:
+    case GEMM_PACKED: return multiply(context, t, call->operation == GEMM_PACKED);
     case OBSERVE: return clq_observe_fake_quantize(context, &t[0], 0.25f, &t[1], &t[2], &observed, &t[3], &t[7], counts);
     default: return clq_compute_error_stats(context, &t[2], &t[3], &first, &call->stats);
     }
@@ -196,7 +214,8 @@ static void check(struct call *call)
         if (!results[i]) fail("malloc", "no memory");
         memcpy(results[i], call->operand[i]->view.data, size_of(call->operand[i]));
     }
-    for (int in_buffers = 0; in_buffers < 2; in_buffers++) {
+    /* Host matrices of f32 would be CLBlast's, whose kernels Oclgrind does not run. */
+    for (int in_buffers = call->operation == GEMM && call->operand[0]->view.dtype == CLQ_F32; in_buffers < 2; in_buffers++) {
         bool same = true;
         restore(call);
         run(device, call, in_buffers != 0);
@@ -333,6 +352,74 @@ static void batch(void)
     drop(&scale);
 }
 
+/* Small integers, of which sums are exact in whatever order. */
+static void fill_integers(struct operand *operand)
+{
+    for (int64_t i = 0; i < operand->elements; i++) {
+        const uint32_t bits = random_bits();
+        if (operand->view.dtype == CLQ_F32)
+            ((float *)operand->view.data)[i] = (float)(bits % 17) - 8.0f;
+        else if (operand->view.dtype == CLQ_S32)
+            ((int32_t *)operand->view.data)[i] = (int32_t)(bits % 101);
+        else
+            ((uint8_t *)operand->view.data)[i] = (uint8_t)bits;
+    }
+}
+
+/* A matrix product, its operands and results by rows or by columns. */
+struct product {
+    clq_dtype a, b, c;
+    int64_t m, n, k;
+    enum layout a_layout, b_layout, c_layout;
+    bool has_params;
+};
+
+static void multiply_both(const struct product *p)
+{
+    const int64_t a_shape[] = {p->m, p->k}, b_shape[] = {p->k, p->n}, c_shape[] = {p->m, p->n};
+    const bool is_f32 = p->a == CLQ_F32;
+    struct operand a = make(p->a, 2, a_shape, p->a_layout), b = make(p->b, 2, b_shape, p->b_layout), c = make(p->c, 2, c_shape, p->c_layout);
+    struct operand bias = make(p->c == CLQ_F32 ? CLQ_F32 : CLQ_S32, 1, &p->n, CONTIGUOUS), a_scale = make(CLQ_F32, 0, NULL, CONTIGUOUS);
+    struct operand a_zero = make(CLQ_S32, 0, NULL, CONTIGUOUS), b_scale = make(CLQ_F32, 1, &p->n, CONTIGUOUS), b_zero = make(CLQ_S32, 1, &p->n, CONTIGUOUS);
+    fill_integers(&a);
+    fill_integers(&b);
+    fill_integers(&bias);
+    fill_integers(&b_zero);
+    *(float *)a_scale.view.data = 0.125f;
+    *(int32_t *)a_zero.view.data = 7;
+    for (int64_t i = 0; i < p->n; i++)
+        ((float *)b_scale.view.data)[i] = 0.0625f + (float)i / 1024.0f;
+    if (is_f32) { /* rows from the last to the first, which CLBlast does not take */
+        a.view.offset += (p->m - 1) * a.view.strides[0];
+        a.view.strides[0] *= -1;
+    }
+    for (int is_packed = 0; is_packed < (is_f32 ? 1 : 2); is_packed++) {
+        struct call call = {is_packed ? GEMM_PACKED : GEMM, {.dtype = CLQ_S8}, {&a, &b, &bias, &a_scale, &a_zero, &b_scale, &b_zero, &c}, 7, {0}};
+        if (!p->has_params) call.operand[3] = call.operand[4] = call.operand[5] = call.operand[6] = NULL;
+        check(&call);
+    }
+    struct operand *const all[] = {&a, &b, &c, &bias, &a_scale, &a_zero, &b_scale, &b_zero};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        drop(all[i]);
+}
+
+/* Both kernels that pack, tiles with and without edges, few rows and few columns, sums in two parts, f32. */
+static void products(void)
+{
+    static const struct product all[] = {
+        {CLQ_S8, CLQ_S8, CLQ_S32, 17, 18, 48, CONTIGUOUS, TRANSPOSED, CONTIGUOUS, false}, /* as they lie */
+        {CLQ_U8, CLQ_S8, CLQ_U8, 9, 21, 35, CONTIGUOUS, CONTIGUOUS, CONTIGUOUS, true},
+        {CLQ_S8, CLQ_U8, CLQ_F32, 16, 16, 70, TRANSPOSED, TRANSPOSED, TRANSPOSED, true},
+        {CLQ_S8, CLQ_S8, CLQ_S8, 3, 19, 33, CONTIGUOUS, CONTIGUOUS, CONTIGUOUS, true},
+        {CLQ_U8, CLQ_U8, CLQ_S32, 20, 5, 16, TRANSPOSED, CONTIGUOUS, TRANSPOSED, false},
+        {CLQ_S8, CLQ_U8, CLQ_F32, 2, 7, 4100, CONTIGUOUS, TRANSPOSED, CONTIGUOUS, true}, /* in parts, since there are few columns */
+        {CLQ_F32, CLQ_F32, CLQ_F32, 19, 18, 21, CONTIGUOUS, CONTIGUOUS, CONTIGUOUS, false},
+        {CLQ_F32, CLQ_F32, CLQ_F32, 5, 3, 9, CONTIGUOUS, TRANSPOSED, TRANSPOSED, false},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        multiply_both(&all[i]);
+}
+
 int main(int argc, char **argv)
 {
     static const int64_t sizes[] = {1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 33, 63, 64, 65, 70};
@@ -365,6 +452,7 @@ int main(int argc, char **argv)
         }
     }
     batch();
+    products();
     clq_context_free(device);
     clq_context_free(cpu);
     printf("oclgrind_shapes: %ld calls, %ld differ from the CPU\n", cases, failures);

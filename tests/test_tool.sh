@@ -136,6 +136,8 @@ expect 0 0 "$small" bench gemm --shape 3x7x35x66 --cpu scalar --threads 2 --json
 is 0.op limit
 [ "$(grep -c '"op": "gemm"' out)" = 8 ] || complain "bench has no gemm of eight types"
 expect 0 0 "$small" bench gemm --shape 600x513x512 --cpu scalar # of which not all rows are checked
+expect 0 0 "$clquant" tune --device cpu
+says out "nothing to do on the CPU"
 if "$clquant" devices | grep -q '^opencl:0'; then
     expect 0 0 "$small" bench quantize --shape 1000 --device opencl:0 --json
     is 0.op limit
@@ -143,6 +145,7 @@ if "$clquant" devices | grep -q '^opencl:0'; then
     is 1.device opencl:0
     is 1.cpu ''
     expect 0 0 "$small" bench gemm --shape 4x4x4 --device opencl:0
+    says out GOPS
 fi
 
 # ---------------------------------------------------------------------------------------------- a .npy and back
@@ -318,10 +321,22 @@ if [ -n "$device" ]; then
     for key in name version capabilities cache compute_units memory_bytes reason; do
         [ -n "$("$value" listed devices."$id".$key)" ] || complain "devices --json says nothing of $key"
     done
+    expect 0 0 "$clquant" tune --device "$device"
+    says out ", its numbers are right, tuned"
+    expect 0 0 "$clquant" tune --device "$device" --json
+    is command tune
+    is id "$device"
     expect 0 0 "$clquant" devices
-    for title in name path version has units memory kernels why; do
+    for title in name path version has units memory kernels products why; do
         says out "  $title"
     done
+    says out ", its numbers are right, tuned"
+    expect 0 0 env CLQ_GEMM_UNIT=portable "$clquant" tune --device "$device"
+    says out "  products portable: asked for"
+    expect 1 1 env CLQ_GEMM_UNIT=arm-matrix "$clquant" tune --device "$device"
+    says err 'CLQ_GEMM_UNIT = "arm-matrix"'
+    expect 2 1 env CLQ_GEMM_UNIT=frobnicate "$clquant" tune --device "$device"
+    says err 'CLQ_GEMM_UNIT = "frobnicate"'
     in=x.npy tensors=1
     on_device
     on_device --dtype u4 --scheme asymmetric --axis 1 --group-size 7

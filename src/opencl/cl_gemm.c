@@ -16,8 +16,7 @@
 
 /* Up to so many rows, or columns, have a kernel of their own. */
 #define FEW_ROWS   8
-#define ROWS_COLS  8   /* columns of its work-groups, */
-#define ROWS_LOCAL 128 /* and at most so many items */
+#define ROWS_LOCAL 128 /* items of its work-groups, at most */
 
 /* A kernel and all that says what it does. */
 struct launch {
@@ -273,10 +272,17 @@ static void choose_tiling(struct product *product)
     choose_splits(product, best_splits);
 }
 
+/* Columns that a work-group of it makes: sums of 8 x 8 would take more registers than there are. */
+static int64_t columns_of_rows(int64_t rows)
+{
+    return rows > 4 ? 4 : 8;
+}
+
 /* A few work-groups for each compute unit. */
 static void choose_rows_splits(struct product *product)
 {
-    const int64_t groups = product->gemm->batch * clq_ceil_div(product->count[1 - product->first], ROWS_COLS);
+    const int64_t cols = columns_of_rows(product->count[product->first]);
+    const int64_t groups = product->gemm->batch * clq_ceil_div(product->count[1 - product->first], cols);
     const int64_t wanted = 4 * (int64_t)product->state->programs.device.compute_units, step = 16 * ROWS_LOCAL;
     choose_splits(product, clq_max_i64(1, clq_min_i64(wanted / groups, product->gemm->k / step)));
 }
@@ -441,9 +447,9 @@ static clq_status get_kernel(const struct product *product, struct launch *launc
         snprintf(options, sizeof options, "%s -D CLQ_TILE_M=%d -D CLQ_TILE_N=%d%s", unit->options, (int)tiling->m, (int)tiling->n, tiling->defines);
     } else {
         const size_t most = product->state->programs.device.max_local_size;
-        cols = ROWS_COLS;
         for (rows = 1; rows < m; rows *= 2)
             continue;
+        cols = columns_of_rows(rows);
         launch->local_size = most < ROWS_LOCAL ? most : ROWS_LOCAL;
         snprintf(options, sizeof options, "%s -D CLQ_ROWS=%d -D CLQ_COLS=%d", unit->options, (int)rows, (int)cols);
     }

@@ -14,6 +14,9 @@
 
 #define CLOCK_GHZ 1.5f /* of a compute unit, for tilings that nobody has measured: a guess that all of them share */
 
+/* Rates are noted in so many parts, as integers are written the same in every locale. */
+#define NOTED_RATE 1000.0f
+
 /* ------------------------------------------------------------------------------------------------ notes */
 
 static void note_subject(const struct clq_cl_unit *unit, const char *kind, char *text, size_t size_bytes)
@@ -129,12 +132,19 @@ static void try_kernel(clq_context *context, const struct clq_cl_unit *unit, int
 
 /* ------------------------------------------------------------------------------------------------ the unit */
 
-/* Tries all kernels of a unit: the numbers of the tilings that are right, '-' for the others; or "no: " and what is wrong. */
-static void try_unit(clq_context *context, const struct clq_cl_unit *unit, char *verdict, size_t size_bytes)
+/* A fault of the kernel's own. Others may be gone the next time. */
+static bool is_lasting(const char *fault)
+{
+    return strstr(fault, WRONG) || strstr(fault, "CL_BUILD_PROGRAM_FAILURE") || strstr(fault, "CL_INVALID_WORK_GROUP_SIZE");
+}
+
+/* Tries all kernels of a unit: the numbers of the tilings that are right, '-' for the others; or "no: " and what is wrong. False if it may be another verdict
+   the next time. */
+static bool try_unit(clq_context *context, const struct clq_cl_unit *unit, char *verdict, size_t size_bytes)
 {
     const struct clq_cl_device *device = &clq_cl_state_of(context)->programs.device;
     char fault[100], last[100] = "no tiling fits", tilings[CLQ_CL_TILINGS + 1] = "";
-    bool any = false;
+    bool any = false, lasts = true;
     for (int i = 0; i < CLQ_CL_TILINGS; ++i) {
         const struct clq_cl_tiling *tiling = &unit->tilings[i];
         tilings[i] = '-';
@@ -145,13 +155,16 @@ static void try_unit(clq_context *context, const struct clq_cl_unit *unit, char 
         else
             tilings[i] = (char)('0' + i);
         any = any || !fault[0];
+        lasts = lasts && (!fault[0] || is_lasting(fault));
     }
     if (any) {
         try_kernel(context, unit, CLQ_CL_ROWS, 3, 37, fault, sizeof fault);
         if (fault[0]) memcpy(last, fault, sizeof last);
         any = !fault[0];
+        lasts = lasts && (any || is_lasting(fault));
     }
     snprintf(verdict, size_bytes, any ? "%s" : "no: %s", any ? tilings : last);
+    return lasts;
 }
 
 /* The same from the cache, or by trying. */
@@ -159,25 +172,25 @@ static void get_verdict(clq_context *context, const struct clq_cl_unit *unit, ch
 {
     const struct clq_cl_programs *programs = &clq_cl_state_of(context)->programs;
     const clq_log_fn log = context->log;
+    bool lasts;
     if (load_note(programs, &context->allocator, unit, "verdict", verdict, size_bytes)) return;
     context->log = NULL; /* a failure is one of this trial alone */
-    try_unit(context, unit, verdict, size_bytes);
+    lasts = try_unit(context, unit, verdict, size_bytes);
     context->log = log;
     context->error_text[0] = '\0';
-    /* What may be another the next time is not kept. */
-    if (strncmp(verdict, "no: ", 4) != 0 || strstr(verdict, "clBuildProgram") || strstr(verdict, WRONG)) store_note(programs, unit, "verdict", verdict);
+    if (lasts) store_note(programs, unit, "verdict", verdict);
 }
 
 static void set_rates(clq_context *context, const struct clq_cl_unit *unit, const char *verdict)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     char tuned[160];
-    float measured[CLQ_CL_TILINGS] = {0};
+    int measured[CLQ_CL_TILINGS] = {0};
     const bool is_tuned = load_note(&state->programs, &context->allocator, unit, "tuning", tuned, sizeof tuned) &&
-                          sscanf(tuned, "%f %f %f %f", &measured[0], &measured[1], &measured[2], &measured[3]) == CLQ_CL_TILINGS;
+                          sscanf(tuned, "%9d %9d %9d %9d", &measured[0], &measured[1], &measured[2], &measured[3]) == CLQ_CL_TILINGS;
     for (int i = 0; i < CLQ_CL_TILINGS; ++i) {
         const bool is_right = (size_t)i < strlen(verdict) && verdict[i] == (char)('0' + i);
-        const float rate = is_tuned && measured[i] > 0.0f ? measured[i] : (float)unit->macs * CLOCK_GHZ * unit->tilings[i].efficiency;
+        const float rate = is_tuned && measured[i] > 0 ? (float)measured[i] / NOTED_RATE : (float)unit->macs * CLOCK_GHZ * unit->tilings[i].efficiency;
         state->products.rate[i] = is_right ? rate : 0.0f;
     }
 }
@@ -281,11 +294,14 @@ clq_status clq_cl_tune(clq_context *context)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     struct clq_cl_products *products = &state->products;
+    int noted[CLQ_CL_TILINGS];
     char text[160];
     CLQ_TRY(clq_cl_find_unit(context));
-    for (int i = 0; i < CLQ_CL_TILINGS; ++i)
+    for (int i = 0; i < CLQ_CL_TILINGS; ++i) {
         if (products->rate[i] > 0.0f) CLQ_TRY(measure(context, products->unit, i, &products->rate[i]));
-    snprintf(text, sizeof text, "%.6g %.6g %.6g %.6g", (double)products->rate[0], (double)products->rate[1], (double)products->rate[2], (double)products->rate[3]);
+        noted[i] = (int)(products->rate[i] * NOTED_RATE);
+    }
+    snprintf(text, sizeof text, "%d %d %d %d", noted[0], noted[1], noted[2], noted[3]);
     store_note(&state->programs, products->unit, "tuning", text);
     return CLQ_OK;
 }

@@ -137,8 +137,15 @@ const struct clq_cl_unit clq_cl_units[] = {
     {"amd-mfma", CLQ_CL_GEMM_MATRIX, "-cl-std=CL1.2 -D CLQ_DOT=3 -D CLQ_UNIT=2", false, false, 2048, need_mfma_32, MATRIX_TILINGS},
     {"amd-mfma16", CLQ_CL_GEMM_MATRIX, "-cl-std=CL1.2 -D CLQ_DOT=3 -D CLQ_UNIT=1", false, false, 1024, need_mfma_16, MATRIX_TILINGS},
     {"amd-wmma", CLQ_CL_GEMM_MATRIX, "-cl-std=CL1.2 -D CLQ_DOT=4 -D CLQ_UNIT=3", false, false, 512, need_wmma, MATRIX_TILINGS},
-    /* Two work-groups of 256 are to be on a multiprocessor: the end of the kernel, left to itself, would take more registers. */
-    {"nvidia-dp4a", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -cl-nv-maxrregcount=128 -D CLQ_DOT=1", false, false, 256, need_dp4a, DOT_TILINGS},
+    /* Two work-groups of 256 are to be on a multiprocessor: left to itself, the end of the kernel would take a few registers too many. */
+    {"nvidia-dp4a",
+     CLQ_CL_GEMM_TILES,
+     "-cl-std=CL1.2 -D CLQ_DOT=1",
+     false,
+     false,
+     256,
+     need_dp4a,
+     {{128, 128, 256, 0.8f, ITEM_8 " -cl-nv-maxrregcount=128"}, {64, 64, 64, 0.7f, ITEM_8}, {64, 64, 256, 0.6f, ITEM_4}, {32, 32, 64, 0.4f, ITEM_4}}},
     {"khr-dot", CLQ_CL_GEMM_TILES, "-cl-std=CL3.0 -D CLQ_DOT=2", false, false, 256, need_khr_dot, DOT_TILINGS},
     {"amd-sudot4", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=4", false, false, 256, need_sudot4, DOT_TILINGS},
     {"amd-sdot4", CLQ_CL_GEMM_TILES, "-cl-std=CL1.2 -D CLQ_DOT=3", false, false, 256, need_sdot4, DOT_TILINGS},
