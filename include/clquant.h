@@ -286,7 +286,8 @@ typedef struct clq_context_options {
                                           largest allocation bounds it. 0: 16 MiB. */
     const char *gemm_unit;           /**< Only for contexts on an OpenCL device: the dot-product unit by which integer matrix products are made, one of
                                           "nvidia-mma", "intel-dpas", "intel-dpas8", "amd-mfma", "amd-mfma16", "amd-wmma", "nvidia-dp4a",
-                                          "khr-dot", "amd-sudot4", "amd-sdot4", "arm-dot", "arm-matrix", "portable"; an error if the device lacks it. NULL: $CLQ_GEMM_UNIT, else the best that it has. */
+                                          "khr-dot", "amd-sudot4", "amd-sdot4", "arm-dot", "arm-matrix", "portable"; an error if the
+                                          device lacks it. NULL: $CLQ_GEMM_UNIT, else the best that it has. */
 } clq_context_options;
 
 /** Initializer of clq_context_options: the defaults. */

@@ -161,8 +161,8 @@ row_rusticl()
     ./clquant devices 2>/dev/null | grep -q llvmpipe || skip "rusticl has no llvmpipe device"
     check TESTS='tests/opencl_convert tests/opencl_qparams'
     export CK_RUN_CASE="known results"
-    check TESTS='tests/opencl_quantize tests/opencl_error_stats'
-    note "opencl_quantize, opencl_error_stats: known results alone"
+    check TESTS='tests/opencl_quantize tests/opencl_error_stats tests/opencl_gemm'
+    note "opencl_quantize, opencl_error_stats, opencl_gemm: known results alone"
 }
 
 # Under a device that watches every access.

@@ -233,8 +233,9 @@ void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allo
         if (wanted ? unit != wanted : unit->by_name_only || unit->find_obstacle(&programs->device)) continue;
         is_known = load_note(programs, allocator, unit, "verdict", verdict, sizeof verdict);
         if (!is_known || strncmp(verdict, "no: ", 4) != 0) {
-            snprintf(text, size_bytes, "%s: %s%s%s%s%s", unit->name, wanted ? "asked for" : "the best that the device has", is_known ? ", its numbers are right" : ", not tried yet",
-                     is_known && load_note(programs, allocator, unit, "tuning", tuned, sizeof tuned) ? ", tuned" : "", reason[0] ? "; " : "", reason);
+            const bool is_tuned = is_known && load_note(programs, allocator, unit, "tuning", tuned, sizeof tuned);
+            snprintf(text, size_bytes, "%s: %s%s%s%s%s", unit->name, wanted ? "asked for" : "the best that the device has",
+                     is_known ? ", its numbers are right" : ", not tried yet", is_tuned ? ", tuned" : "", reason[0] ? "; " : "", reason);
             return;
         }
         add_reason(reason, sizeof reason, unit->name, verdict);
