@@ -89,7 +89,7 @@ static struct copy plan_copy(const struct clq_matrix *matrix, int64_t first_matr
                         .first_row = first_row, .rows = rows, .cols = cols};
     copy.by_cols = cols > 1 && matrix->col_stride != 1;
     copy.pitch = clq_ceil_div(line_elements(&copy) * copy.size_bytes, 16) * 16;
-    copy.lines = matrices * matrix_lines(&copy);
+    copy.lines = line_elements(&copy) > 0 ? matrices * matrix_lines(&copy) : 0;
     return copy;
 }
 
