@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # A report about one OpenCL device: the unit tests on it, and how fast it is. Markdown, for docs/ or a message.
 #
-#   tests/gpu-report.sh [--build FOLDER] [--device N] [--out FOLDER] [--part NAME] [--sizes "24 26 28"] [--list]
+#   tests/gpu-report.sh [--build FOLDER] [--device N] [--out FOLDER] [--part NAME] [--sizes "24 26 28"] [--products 42] [--list]
 #
 #   --build   a configured build folder, built if need be; else the current one
 #   --device  as `clquant devices` counts: opencl:N; else 0
@@ -10,12 +10,13 @@
 #             several sessions, give the same command again. Remove the folder to begin anew
 #   --part    this part alone, and no report
 #   --sizes   2^N elements, a part for each
+#   --products  matrix products of at most 2^N multiplications
 #
 # Each part takes 8 minutes at most. The parts' names are those that --list prints; report.md is put together at the end from what is there.
 # Fails if a part failed; what it printed stays in NAME.failed.
 set -u
 src=$(cd "$(dirname "$0")/.." && pwd)
-build=. device=0 out="" only="" sizes="24 26 28" list=""
+build=. device=0 out="" only="" sizes="24 26 28" products=42 list=""
 usage()
 {
     sed -n '/^#   tests/,/^# Fails/s/^# \{0,1\}//p' "$0" >&2
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
         shift
         continue
         ;;
-    --build | --device | --out | --part | --sizes) [ $# -ge 2 ] || usage ;;
+    --build | --device | --out | --part | --sizes | --products) [ $# -ge 2 ] || usage ;;
     *) usage ;;
     esac
     case $1 in
@@ -37,14 +38,18 @@ while [ $# -gt 0 ]; do
     --out) out=$2 ;;
     --part) only=$2 ;;
     --sizes) sizes=$2 ;;
+    --products) products=$2 ;;
     esac
     shift 2
 done
-unit_tests="convert qparams quantize error_stats"
+unit_tests="opencl_convert opencl_qparams opencl_quantize opencl_error_stats opencl_gemm test_opencl_gemm"
+gemm_units="nvidia-mma intel-dpas intel-dpas8 amd-mfma amd-mfma16 amd-wmma nvidia-dp4a khr-dot amd-sudot4 amd-sdot4 arm-dot arm-matrix portable"
 parts="environment"
 for name in $unit_tests; do parts="$parts test-$name"; done
 for size in $sizes; do parts="$parts bandwidth-$size"; done
-parts="$parts staging latency batch start"
+parts="$parts staging latency batch start gemm-check"
+for name in $gemm_units; do parts="$parts gemm-$name"; done
+parts="$parts gemm-f32 gemm-host gemm-cublas"
 [ -z "$list" ] || {
     printf '%s\n' $parts
     exit 0
@@ -72,7 +77,7 @@ need_programs()
 {
     [ -z "$made" ] || return 0
     made=yes
-    make -C "$build" -j"$(nproc)" tests/gpu_bandwidth >"$out/make.log" 2>&1
+    make -C "$build" -j"$(nproc)" tests/gpu_bandwidth tests/gpu_gemm >"$out/make.log" 2>&1
 }
 
 bench()
@@ -81,16 +86,46 @@ bench()
     "$build/tests/gpu_bandwidth" "$@"
 }
 
+gemm()
+{
+    need_programs || return
+    "$build/tests/gpu_gemm" "$@"
+}
+
+# A unit before and after it is tuned: its notes have a cache of their own, which is empty.
+gemm_unit()
+{
+    CLQ_CACHE_DIR=$scratch/gemm-$1 gemm unit "$device" "$1" "$products"
+}
+
+# The best unit, tuned, beside NVIDIA's own library. Skipped where there is none.
+cublas()
+{
+    local status=0
+    echo "## Matrix products by clquant and by cuBLASLt"
+    echo
+    command -v python3 >/dev/null || {
+        echo "Skipped: there is no python3."
+        return 0
+    }
+    if python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+        gemm tune "$device" || return
+        echo
+    fi
+    python3 "$src/tests/gpu_int_mm.py" "$build/tests/gpu_gemm" "$device" "$products" || status=$?
+    [ $status = 77 ] || return $status
+}
+
 # A unit test of the library, in its short form, on the device.
 unit_test()
 {
     local status=0 seconds=$SECONDS
-    make -C "$build" -j"$(nproc)" "tests/opencl_$1" >"$out/make.log" 2>&1 || {
+    make -C "$build" -j"$(nproc)" "tests/$1" >"$out/make.log" 2>&1 || {
         echo "not built (Check is needed): see make.log"
         return 1
     }
-    CLQ_TEST_DEVICE=$device CLQ_TEST_QUICK=1 CK_DEFAULT_TIMEOUT=420 "$build/tests/opencl_$1" >"$scratch/test.out" 2>&1 || status=$?
-    echo "| opencl_$1 | $(grep -E '^[0-9]+%: Checks' "$scratch/test.out") | status $status | $((SECONDS - seconds)) s |"
+    CLQ_TEST_DEVICE=$device CLQ_TEST_QUICK=1 CK_DEFAULT_TIMEOUT=420 "$build/tests/$1" >"$scratch/test.out" 2>&1 || status=$?
+    echo "| $1 | $(grep -E '^[0-9]+%: Checks' "$scratch/test.out") | status $status | $((SECONDS - seconds)) s |"
     [ $status = 0 ] || tail -n 30 "$scratch/test.out"
     return $status
 }
@@ -126,11 +161,15 @@ run_part()
     bandwidth-*) bench bandwidth "$device" "${1#bandwidth-}" ;;
     staging) bench staging "$device" "${sizes%% *}" ;;
     start) need_programs && start ;;
+    gemm-check) gemm check "$device" ;;
+    gemm-f32 | gemm-host) gemm "${1#gemm-}" "$device" "$products" ;;
+    gemm-cublas) cublas ;;
+    gemm-*) gemm_unit "${1#gemm-}" ;;
     *) bench "$1" "$device" ;;
     esac
 }
 
-export -f run_part bench need_programs unit_test start
+export -f run_part bench need_programs unit_test start gemm gemm_unit cublas
 failed=0
 for part in ${only:-$parts}; do
     if [ -s "$out/$part.md" ]; then
@@ -139,7 +178,7 @@ for part in ${only:-$parts}; do
     fi
     seconds=$SECONDS
     rm -f "$out/$part.failed"
-    export build out device scratch src sizes made
+    export build out device scratch src sizes products made
     timeout 480 bash -c 'run_part "$1"' run_part "$part" >"$out/$part.tmp" 2>&1
     status=$?
     if [ $status = 0 ]; then
@@ -157,7 +196,7 @@ done
     echo "# clquant on a device"
     for part in $parts; do
         case $part in
-        test-convert)
+        test-opencl_convert)
             echo
             echo "## Unit tests, on every OpenCL device of the machine that can be used"
             echo

@@ -9,7 +9,7 @@
  * last block, and sums and counts as a whole, before it is timed. A time is wall time of many queued calls until the queue is empty, divided by
  * their number; of seven such times the median. The device's copy is timed in the same way.
  */
-#include <clquant_opencl.h>
+#include "gpu_device.h"
 #include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -19,45 +19,9 @@
 
 #define BLOCK   (INT64_C(1) << 20)
 #define COLUMNS 1024
-#define REPEATS 7
 
-static cl_context cl;
-static cl_device_id device;
-static cl_command_queue queue;
 static clq_context *gpu, *cpu;
 static int mistakes;
-
-static double now(void)
-{
-    struct timespec time;
-    timespec_get(&time, TIME_UTC);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static void fail(const char *what, const char *text)
-{
-    fprintf(stderr, "gpu_bandwidth: %s: %s\n", what, text);
-    exit(1);
-}
-
-static void cl_ok(cl_int code, const char *what)
-{
-    char text[32];
-    snprintf(text, sizeof text, "OpenCL error %d", (int)code);
-    if (code != CL_SUCCESS) fail(what, text);
-}
-
-static void ok(clq_context *context, clq_status status, const char *what)
-{
-    if (status != CLQ_OK) fail(what, clq_context_error(context));
-}
-
-static void *allocate(size_t size_bytes)
-{
-    void *memory = calloc(1, size_bytes);
-    if (!memory) fail("calloc", "no memory");
-    return memory;
-}
 
 static int64_t bytes_of(clq_dtype dtype, int64_t n)
 {
@@ -74,76 +38,25 @@ static cl_mem create_buffer(int64_t size_bytes)
 
 /* ------------------------------------------------------------------------------------------------ timing */
 
-typedef void (*work_fn)(void *argument);
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double run_many(work_fn work, void *argument, int64_t calls)
-{
-    const double start = now();
-    for (int64_t i = 0; i < calls; i++)
-        work(argument);
-    ok(gpu, clq_context_synchronize(gpu), "clq_context_synchronize");
-    cl_ok(clFinish(queue), "clFinish");
-    return now() - start;
-}
-
 /* Seconds of a call; `calls` 0: as many at a time as take 20 ms. */
 static double measure(work_fn work, void *argument, int64_t calls)
 {
     double times[REPEATS];
-    run_many(work, argument, 1);
+    run_many(work, argument, gpu, 1);
     if (calls == 0) {
-        const double once = run_many(work, argument, 3) / 3;
+        const double once = run_many(work, argument, gpu, 3) / 3;
         calls = once > 0.02 ? 1 : (int64_t)(0.02 / (once > 1e-6 ? once : 1e-6)) + 1;
     }
-    for (int i = 0; i < REPEATS; i++)
-        times[i] = run_many(work, argument, calls) / (double)calls;
-    qsort(times, REPEATS, sizeof *times, compare_doubles);
+    time_repeats(work, argument, gpu, calls, times);
     return times[REPEATS / 2];
 }
 
 /* ------------------------------------------------------------------------------------------------ the device */
 
-/* The OpenCL device that the library lists as `number`: the same name, and as many of that name before it. */
-static void open_device(int number)
+static void open_contexts(void)
 {
-    clq_device_info infos[16];
-    cl_platform_id platforms[16];
-    cl_uint platform_count = 0;
-    int32_t count = 0;
-    int same = 0;
-    char id[32], text[300] = "";
-    const clq_device_info *info = NULL;
+    char text[300] = "";
     clq_context_options options = CLQ_CONTEXT_OPTIONS_INIT;
-    cl_int code;
-    snprintf(id, sizeof id, "opencl:%d", number);
-    if (clq_devices_list(infos, 16, &count) != CLQ_OK) fail("clq_devices_list", "failed");
-    for (int32_t i = 0; i < count && i < 16; i++)
-        if (strcmp(infos[i].id, id) == 0) info = &infos[i];
-    if (!info) fail(id, "there is no such device");
-    for (const clq_device_info *other = infos; other < info; other++)
-        same += strcmp(other->name, info->name) == 0;
-    cl_ok(clGetPlatformIDs(16, platforms, &platform_count), "clGetPlatformIDs");
-    for (cl_uint p = 0; p < platform_count && p < 16 && !device; p++) {
-        cl_device_id devices[16];
-        cl_uint n = 0;
-        if (clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, 16, devices, &n) != CL_SUCCESS) continue;
-        for (cl_uint i = 0; i < n && i < 16 && !device; i++) {
-            char name[256] = "";
-            clGetDeviceInfo(devices[i], CL_DEVICE_NAME, sizeof name, name, NULL);
-            if (strncmp(name, info->name, strlen(info->name)) == 0 && same-- == 0) device = devices[i];
-        }
-    }
-    if (!device) fail(id, "the OpenCL device of that name was not found");
-    cl = clCreateContext(NULL, 1, &device, NULL, NULL, &code);
-    cl_ok(code, "clCreateContext");
-    queue = clCreateCommandQueue(cl, device, 0, &code);
-    cl_ok(code, "clCreateCommandQueue");
     options.error_text = text;
     options.error_text_bytes = sizeof text;
     options.no_fallback = 1;
@@ -752,6 +665,7 @@ static void environment(void)
 
 int main(int argc, char **argv)
 {
+    program_name = "gpu_bandwidth";
     const char *const part = argc > 2 ? argv[1] : "";
     const int number = argc > 2 ? atoi(argv[2]) : 0, log2 = argc > 3 ? atoi(argv[3]) : 24;
     if (argc < 3 || log2 < 12 || log2 > 32) {
@@ -763,6 +677,7 @@ int main(int argc, char **argv)
         return 0;
     }
     open_device(number);
+    open_contexts();
     if (strcmp(part, "environment") == 0)
         environment();
     else if (strcmp(part, "bandwidth") == 0)
@@ -777,8 +692,7 @@ int main(int argc, char **argv)
         fail(part, "there is no such part");
     clq_context_free(gpu);
     clq_context_free(cpu);
-    clReleaseCommandQueue(queue);
-    clReleaseContext(cl);
+    close_device();
     if (mistakes > 0) fprintf(stderr, "gpu_bandwidth: %d results are wrong\n", mistakes);
     return mistakes > 0;
 }
