@@ -1001,7 +1001,7 @@ START_TEST(unit_names)
 }
 END_TEST
 
-/* The units that the device has, each by its name, around the sizes of tiles; the emulated ones, which take long to
+/* The units that the device has, each by its name, around the sizes of tiles; those by name only, which take long to
    compile, are left to `tests/matrix.sh units`. The loop runs over units. */
 START_TEST(units)
 {
@@ -1011,7 +1011,7 @@ START_TEST(units)
     {
         struct test_random random = test_random_start(1340 + (uint64_t)_i);
         struct own own;
-        if (unit->find_obstacle(&devices[i]) || strstr(unit->name, "emulated")) continue;
+        if (unit->find_obstacle(&devices[i]) || unit->by_name_only) continue;
         own = open_own(i, 0, unit->name);
         for (size_t t = 0; t < TEST_COUNT_OF(extents) * (size_t)test_amount(6, 1); t++) {
             struct form form = draw_form(&random);
