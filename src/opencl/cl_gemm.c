@@ -164,7 +164,8 @@ static clq_status get_program(clq_context *context, enum clq_cl_file file, const
                               const struct clq_cl_program **program)
 {
     char text[CLQ_CL_OPTIONS_BYTES];
-    snprintf(text, sizeof text, "%s -D CLQ_LOCAL_SIZE=%d -D CLQ_SRC=%d -D CLQ_DST=%d", options, (int)local_size, (int)src, (int)dst);
+    const int n = snprintf(text, sizeof text, "%s -D CLQ_LOCAL_SIZE=%d -D CLQ_SRC=%d -D CLQ_DST=%d", options, (int)local_size, (int)src, (int)dst);
+    if (n >= (int)sizeof text) return clq_fail(context, CLQ_ERROR_DEVICE, "%s: compiler options of more than %d bytes", context->call, (int)sizeof text);
     return clq_cl_programs_get_product(context, &clq_cl_state_of(context)->programs, file, text, program);
 }
 
