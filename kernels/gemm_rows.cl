@@ -49,12 +49,17 @@ KERNEL void gemm_rows(GEMM_PARAMETERS)
             for (int i = 0; i < CLQ_ROWS; ++i)
                 sums[i][j] = dot16(x[i], y[j], sums[i][j]);
     }
-#pragma unroll
-    for (int i = 0; i < CLQ_ROWS; ++i) {
+    /* Code for one row: those to come move up, so that all indices are constants and the sums stay in registers. */
+#pragma unroll 1
+    for (int row = 0; row < CLQ_ROWS; ++row) {
         uint sum = 0;
 #pragma unroll
-        for (int j = 0; j < CLQ_COLS; ++j)
-            shared[item * CLQ_COLS + j] = sums[i][j];
+        for (int j = 0; j < CLQ_COLS; ++j) {
+            shared[item * CLQ_COLS + j] = sums[0][j];
+#pragma unroll
+            for (int i = 1; i < CLQ_ROWS; ++i)
+                sums[i - 1][j] = sums[i][j];
+        }
         barrier(CLK_LOCAL_MEM_FENCE);
         /* Of the own column first the slice's items, then all slices. */
         for (uint k = slice; k < CLQ_LOCAL_SIZE; k += SLICES)
@@ -62,12 +67,12 @@ KERNEL void gemm_rows(GEMM_PARAMETERS)
         barrier(CLK_LOCAL_MEM_FENCE);
         shared[item] = sum;
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (slice == 0 && tile.row + i <= last_row && tile.col + own_col <= last_col) {
-            const long m = tile.row + i, n = tile.col + own_col;
-            const struct line row = LOAD_ROW(tile.batch, m), col = LOAD_COL(tile.batch, n);
+        if (slice == 0 && tile.row + row <= last_row && tile.col + own_col <= last_col) {
+            const long m = tile.row + row, n = tile.col + own_col;
             for (uint k = 1; k < SLICES; ++k)
                 sum += shared[k * CLQ_COLS + own_col];
-            store_result(job, c, find_result(job, tile.batch, tile.split, m, n), MAKE_RESULT(sum, row, col));
+            store_result(job, c, find_result(job, tile.batch, tile.split, m, n),
+                         MAKE_RESULT(sum, LOAD_ROW(tile.batch, m), LOAD_COL(tile.batch, n)));
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }

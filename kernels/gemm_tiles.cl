@@ -67,6 +67,20 @@ INLINE void load_quads(uint *values, __local const uint *lines, int pitch, uint 
     }
 }
 
+/* Moves every row of sums up by one, the first quad of the first one to the end of the last: after all rows their second quad is the first. */
+INLINE void next_quad(uint (*sums)[CLQ_ITEM])
+{
+    uint first[CLQ_ITEM];
+#pragma unroll
+    for (int j = 0; j < CLQ_ITEM; ++j)
+        first[j] = sums[0][(j + 4) % CLQ_ITEM];
+#pragma unroll
+    for (int i = 0; i < CLQ_ITEM; ++i)
+#pragma unroll
+        for (int j = 0; j < CLQ_ITEM; ++j)
+            sums[i][j] = i + 1 < CLQ_ITEM ? sums[i + 1][j] : first[j];
+}
+
 KERNEL void gemm_tiles(GEMM_PARAMETERS)
 {
     __local uint a_lines[CLQ_STEP / 4 * CLQ_TILE_M] __attribute__((aligned(16)));
@@ -105,22 +119,23 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
                         sums[i][j] = dot4(x[i], y[j], sums[i][j]);
             }
     }
-    {
-        const struct epilogue epilogue = LOAD_EPILOGUE;
-#pragma unroll
-        for (int q = 0; q < QUADS; ++q) {
-            const long n = tile.col + q * (CLQ_TILE_N / QUADS) + col;
-            const int left = count_left(job, n);
-            const struct line col0 = LOAD_COL(tile.batch, n), col1 = LOAD_COL(tile.batch, n + 1), col2 = LOAD_COL(tile.batch, n + 2),
-                              col3 = LOAD_COL(tile.batch, n + 3);
-#pragma unroll
-            for (int i = 0; i < CLQ_ITEM; ++i) {
-                const long m = tile.row + i / 4 * (CLQ_TILE_M / QUADS) + row + i % 4, at = find_result(job, tile.batch, tile.split, m, n);
-                const struct line own = LOAD_ROW(tile.batch, m);
-                const uint4 bits = (uint4)(MAKE_RESULT(sums[i][4 * q + 0], own, col0), MAKE_RESULT(sums[i][4 * q + 1], own, col1),
-                                           MAKE_RESULT(sums[i][4 * q + 2], own, col2), MAKE_RESULT(sums[i][4 * q + 3], own, col3));
-                if (m < job->side[0].lines) store_results(job, epilogue, c, at, bits, left);
-            }
-        }
+    const struct epilogue epilogue = LOAD_EPILOGUE;
+    __local uint4 *rows = (__local uint4 *)a_lines, *cols = (__local uint4 *)b_lines;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = item; i < CLQ_TILE_M; i += CLQ_LOCAL_SIZE)
+        rows[i] = pack_line(LOAD_ROW(tile.batch, tile.row + i));
+    for (uint i = item; i < CLQ_TILE_N; i += CLQ_LOCAL_SIZE)
+        cols[i] = pack_line(LOAD_COL(tile.batch, tile.col + i));
+    barrier(CLK_LOCAL_MEM_FENCE);
+    /* Code for four results: as the sums move, all indices are constants, and they stay in registers. */
+#pragma unroll 1
+    for (uint i = 0; i < QUADS * CLQ_ITEM; ++i) {
+        const uint m = row + i % CLQ_ITEM / 4 * (CLQ_TILE_M / QUADS) + i % 4, n = col + i / CLQ_ITEM * (CLQ_TILE_N / QUADS);
+        const struct line own = unpack_line(rows[m]);
+        const uint4 results = (uint4)(MAKE_RESULT(sums[0][0], own, unpack_line(cols[n])), MAKE_RESULT(sums[0][1], own, unpack_line(cols[n + 1])),
+                                      MAKE_RESULT(sums[0][2], own, unpack_line(cols[n + 2])), MAKE_RESULT(sums[0][3], own, unpack_line(cols[n + 3])));
+        if (tile.row + m < job->side[0].lines)
+            store_results(job, epilogue, c, find_result(job, tile.batch, tile.split, tile.row + m, tile.col + n), results, count_left(job, tile.col + n));
+        next_quad(sums);
     }
 }
