@@ -8,7 +8,6 @@
 #include "test_support.h"
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -28,21 +27,11 @@ static uint8_t payload[PAYLOAD_BYTES];
 
 /* ---- help */
 
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *walk)
-{
-    (void)info;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 static void set_up(void)
 {
-    const char *const temporary = getenv("TMPDIR");
     struct test_random random = test_random_start(71);
 
-    snprintf(root, sizeof root, "%s/clquant-cache.XXXXXX", temporary != NULL && *temporary == '/' ? temporary : "/tmp");
-    TEST_CHECK(mkdtemp(root) != NULL, "no folder %s", root);
+    test_make_folder(root);
     snprintf(folder, sizeof folder, "%s/cache", root);
     setenv("CLQ_CACHE_DIR", folder, 1);
     unsetenv("XDG_CACHE_HOME");
@@ -54,7 +43,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    (void)nftw(root, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    test_remove_folder(root);
     TEST_CHECK(atomic_load(&counter.live) == 0 && !atomic_load(&counter.misused), "%lld pieces of memory are left",
                atomic_load(&counter.live));
 }

@@ -12,7 +12,6 @@
 #include "test_support.h"
 #include <clquant_opencl.h>
 #include <dirent.h>
-#include <ftw.h>
 #include <limits.h>
 #include <math.h>
 #include <pthread.h>
@@ -1031,25 +1030,15 @@ END_TEST
 
 static char cache_folder[PATH_MAX];
 
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *walk)
-{
-    (void)info;
-    (void)type;
-    (void)walk;
-    return remove(path);
-}
-
 static void close_cache(void)
 {
-    (void)nftw(cache_folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    test_remove_folder(cache_folder);
 }
 
 static void open_cache(void)
 {
-    const char *const temporary = getenv("TMPDIR");
     find_devices();
-    snprintf(cache_folder, sizeof cache_folder, "%s/clquant-gemm.XXXXXX", temporary != NULL && *temporary == '/' ? temporary : "/tmp");
-    TEST_CHECK(mkdtemp(cache_folder) != NULL, "no folder %s", cache_folder);
+    test_make_folder(cache_folder);
     setenv("CLQ_CACHE_DIR", cache_folder, 1);
 }
 

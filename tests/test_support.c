@@ -9,7 +9,9 @@
 #ifdef CLQ_WITH_OPENCL
 #include "opencl/cl_device.h"
 #endif
+#include <errno.h>
 #include <fenv.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
@@ -151,6 +153,24 @@ void test_note_place(const char *format, ...)
     va_start(arguments, format);
     vsnprintf(place_note, sizeof place_note, format, arguments);
     va_end(arguments);
+}
+
+void test_make_folder(char *path)
+{
+    const char *const parent = getenv("TMPDIR");
+    snprintf(path, 256, "%s/clquant-test-XXXXXX", parent != NULL && *parent == '/' ? parent : "/tmp");
+    TEST_CHECK(mkdtemp(path) != NULL, "mkdtemp: %s: %s", path, strerror(errno));
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *walk)
+{
+    (void)info, (void)type, (void)walk;
+    return remove(path);
+}
+
+void test_remove_folder(const char *path)
+{
+    (void)nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 void test_fail(const char *file, int line, const char *format, ...)

@@ -39,6 +39,12 @@ bool test_device_wanted(int32_t n);
 /* How often to repeat something. */
 int64_t test_amount(int64_t full, int64_t quick);
 
+/* Makes a new folder; `path` of at least 256 bytes is its path. */
+void test_make_folder(char *path);
+
+/* Removes a folder, if it is there, and all that is in it. */
+void test_remove_folder(const char *path);
+
 /* Says what is being tried, and where. A failed TEST_CHECK() prints both, and so does a crash. */
 void test_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void test_note_place(const char *format, ...) __attribute__((format(printf, 1, 2)));
