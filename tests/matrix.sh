@@ -13,7 +13,7 @@ logs=$top/build/matrix
 jobs=$(nproc 2>/dev/null || echo 2)
 all_rows=(gcc qemu-x86 rusticl oclgrind units qemu-aarch64 clang asan-ubsan tsan scalar no-openmp no-jansson fuzz offline-kernels distcheck
     distcheck-no-opencl doc setup)
-unset CC CXX CPP CFLAGS CPPFLAGS LDFLAGS LIBS MAKEFLAGS CLQ_DEVICE CLQ_CPU CLQ_NUM_THREADS OMP_NUM_THREADS
+unset CC CXX CPP CFLAGS CPPFLAGS LDFLAGS LIBS MAKEFLAGS CLQ_DEVICE CLQ_CPU CLQ_GEMM_UNIT CLQ_NUM_THREADS OMP_NUM_THREADS CLQ_CACHE_DIR POCL_CACHE_DIR
 export CLQ_TEST_QUICK=1
 # For rows whose point is not the optimizer: a third of the time to compile. --disable-shared halves it again, as libtool makes no
 # object twice.
@@ -314,8 +314,9 @@ fi
 mkdir -p "$logs"
 work=$(mktemp -d)
 # Kernels are compiled once for all rows, or for whoever has set these before, not once a row.
-export CLQ_CACHE_DIR=${CLQ_CACHE_DIR:-$work/cache} POCL_CACHE_DIR=${POCL_CACHE_DIR:-$work/pocl-cache}
-mkdir -p "$POCL_CACHE_DIR"
+export CLQ_TEST_CACHE=${CLQ_TEST_CACHE:-$work/cache}
+export XDG_CACHE_HOME=$CLQ_TEST_CACHE # for what is not run by make check
+mkdir -p "$XDG_CACHE_HOME"
 trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 passed=0 failed=0 skips=0
 [ $# -gt 0 ] || set -- "${all_rows[@]}"

@@ -879,6 +879,39 @@ START_TEST(warm_up)
 }
 END_TEST
 
+/* In the folder that CLQ_CACHE_DIR names programs of all drivers are kept; elsewhere not those of a driver that keeps them itself. */
+START_TEST(programs_are_kept)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        for (int is_named = 0; is_named < 2; is_named++) {
+            const bool is_kept = is_named || !devices[i].keeps_programs;
+            const int64_t n = 64;
+            float x[64];
+            uint16_t first[64], second[64];
+            char folder[256];
+            const clq_tensor tx = clq_tensor_host(CLQ_F32, x, 1, &n);
+            const clq_tensor to[] = {clq_tensor_host(CLQ_BF16, first, 1, &n), clq_tensor_host(CLQ_BF16, second, 1, &n)};
+            test_make_folder(folder);
+            unsetenv(is_named ? "XDG_CACHE_HOME" : "CLQ_CACHE_DIR");
+            setenv(is_named ? "CLQ_CACHE_DIR" : "XDG_CACHE_HOME", folder, 1);
+            fill(x, n);
+            for (int again = 0; again < 2; again++) {
+                const long long asked = atomic_load(&shim.calls[SHIM_clGetProgramInfo]), loaded = atomic_load(&shim.calls[SHIM_clCreateProgramWithBinary]);
+                clq_context *const context = open_context(i);
+                test_note("%s, %s", is_named ? "CLQ_CACHE_DIR" : "XDG_CACHE_HOME", again ? "again" : "first");
+                TEST_OK(context, clq_convert(context, &tx, &to[again]));
+                TEST_CHECK((atomic_load(&shim.calls[SHIM_clGetProgramInfo]) > asked) == (is_kept && !again), "asked for a binary or not");
+                TEST_CHECK((atomic_load(&shim.calls[SHIM_clCreateProgramWithBinary]) > loaded) == (is_kept && again), "loaded or not");
+                clq_context_free(context);
+            }
+            TEST_CHECK(memcmp(first, second, sizeof first) == 0, "other results");
+            test_remove_folder(folder);
+        }
+    }
+}
+END_TEST
+
 START_TEST(where_host_tensors_run)
 {
     static const struct {
@@ -1136,6 +1169,7 @@ int main(void)
     tcase_add_test(tcase, batch_in_few_launches);
     tcase_add_test(tcase, batch_errors);
     tcase_add_test(tcase, warm_up);
+    tcase_add_test(tcase, programs_are_kept);
     tcase_add_test(tcase, where_host_tensors_run);
     tcase_add_test(tcase, names_and_descriptions);
     tcase_add_test(tcase, empty_tensors);

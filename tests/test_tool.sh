@@ -308,8 +308,8 @@ on_device()
 }
 
 # The first device that can be used.
-CLQ_CACHE_DIR=${CLQ_CACHE_DIR:-$work/cache}
-export CLQ_CACHE_DIR
+XDG_CACHE_HOME=${XDG_CACHE_HOME:-$work/cache}
+export XDG_CACHE_HOME
 "$make" x.npy x:F32:6x50:uniform
 device=
 "$clquant" devices --json >listed
