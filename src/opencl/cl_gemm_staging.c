@@ -82,14 +82,14 @@ static void run_copy(const clq_context *context, struct copy *copy, bool to_bloc
     clq_parallel_for(&context->threads, clq_ceil_div(copy->lines, copy->task_lines), copy_lines, copy);
 }
 
-/* Lines are of what is adjacent in memory, and begin at multiples of 16 bytes, as kernels like them. */
+/* Lines are of what is adjacent in memory, and begin at multiples of 16 bytes, as kernels like them. A broadcast matrix is there once. */
 static struct copy plan_copy(const struct clq_matrix *matrix, int64_t first_matrix, int64_t matrices, int64_t first_row, int64_t rows, int64_t cols)
 {
-    struct copy copy = {.matrix = matrix, .size_bytes = clq_bits(matrix->dtype) / 8, .first_matrix = first_matrix, .matrices = matrices,
-                        .first_row = first_row, .rows = rows, .cols = cols};
+    struct copy copy = {.matrix = matrix, .size_bytes = clq_bits(matrix->dtype) / 8, .first_matrix = first_matrix,
+                        .matrices = matrix->batch_stride == 0 ? clq_min_i64(1, matrices) : matrices, .first_row = first_row, .rows = rows, .cols = cols};
     copy.by_cols = cols > 1 && matrix->col_stride != 1;
     copy.pitch = clq_ceil_div(line_elements(&copy) * copy.size_bytes, 16) * 16;
-    copy.lines = line_elements(&copy) > 0 ? matrices * matrix_lines(&copy) : 0;
+    copy.lines = line_elements(&copy) > 0 ? copy.matrices * matrix_lines(&copy) : 0;
     return copy;
 }
 
@@ -98,7 +98,7 @@ static struct clq_matrix view_block(const struct copy *copy, cl_mem memory, int6
 {
     const int64_t pitch = copy->pitch / copy->size_bytes;
     return (struct clq_matrix){.dtype = copy->matrix->dtype, .device = memory, .data = (void *)(uintptr_t)offset_bytes,
-                               .batch_stride = matrix_lines(copy) * pitch, .row_stride = copy->by_cols ? 1 : pitch, .col_stride = copy->by_cols ? pitch : 1};
+                               .batch_stride = copy->matrix->batch_stride == 0 ? 0 : matrix_lines(copy) * pitch, .row_stride = copy->by_cols ? 1 : pitch, .col_stride = copy->by_cols ? pitch : 1};
 }
 
 /* ------------------------------------------------------------------------------------------------ B */
@@ -131,8 +131,8 @@ static clq_status prepare_b(clq_context *context, const struct clq_gemm *gemm, s
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     const bool is_f32 = gemm->a.dtype == CLQ_F32;
-    const int64_t matrices = gemm->b.batch_stride == 0 ? 1 : gemm->batch;
-    struct copy copy = plan_copy(&gemm->b, 0, matrices, 0, gemm->k, gemm->n);
+    const int64_t lines_bytes = clq_cl_lines_bytes(gemm->b.batch_stride == 0 ? 1 : gemm->batch, gemm->k, gemm->n);
+    struct copy copy = plan_copy(&gemm->b, 0, gemm->batch, 0, gemm->k, gemm->n);
     int64_t bytes = 0, raw = 0, made = 0;
     cl_event sent = NULL;
     *b = gemm->b;
@@ -142,13 +142,13 @@ static clq_status prepare_b(clq_context *context, const struct clq_gemm *gemm, s
     }
     if (is_f32 && gemm->b.device) return CLQ_OK;
     if (!gemm->b.device) raw = clq_cl_take(&bytes, clq_max_i64(1, block_bytes(&copy)));
-    if (!is_f32) made = clq_cl_take(&bytes, clq_cl_lines_bytes(matrices, gemm->k, gemm->n));
+    if (!is_f32 && lines_bytes < 0) return clq_fail(context, CLQ_ERROR_OVERFLOW, "%s: packed operands do not fit in 63 bits", context->call);
+    if (!is_f32) made = clq_cl_take(&bytes, lines_bytes);
     CLQ_TRY(clq_cl_arena_fit(context, &state->weights, bytes));
     if (!gemm->b.device) {
         CLQ_TRY(clq_cl_open_transfers(context));
         CLQ_TRY(send_matrix(context, &copy, state->weights.memory, raw, state->main.last));
         *b = view_block(&copy, state->weights.memory, raw);
-        if (gemm->b.batch_stride == 0) b->batch_stride = 0;
         sent = state->up.last;
     }
     if (!is_f32) return clq_cl_make_lines(context, b, gemm->batch, gemm->k, gemm->n, state->weights.memory, made, sent, lines);
