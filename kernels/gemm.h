@@ -52,7 +52,7 @@ INLINE struct tile find_tile(__global const struct clql_gemm_job *job, uint rows
 {
     const uint down = (uint)((job->side[0].lines + rows - 1) / rows), across = (uint)((job->side[1].lines + cols - 1) / cols);
     const uint group = (uint)get_group_id(0), part = group / (down * across), index = group - part * (down * across);
-    const uint band = index / (GEMM_BAND * across), first = band * GEMM_BAND, depth = min(down - first, (uint)GEMM_BAND);
+    const uint band = index / across / GEMM_BAND, first = band * GEMM_BAND, depth = min(down - first, (uint)GEMM_BAND);
     const uint inside = index - first * across;
     struct tile tile;
     tile.batch = part % (uint)job->batch;

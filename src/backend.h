@@ -266,7 +266,7 @@ struct clq_backend {
     /* Runs independent operations, in whatever floating-point mode the thread is. On return those with all results in host memory are
        complete, others possibly only begun. The CPU's also runs what is to follow each; a device's is called again for that. */
     clq_status (*run)(clq_context *context, struct clq_op *const *ops, int64_t n);
-    /* Fills packed->path, data and col_sums from `b`, which has elements; says why if it fails, and unpack() is called in any case. */
+    /* Fills packed->path, data and col_sums from `b`, which may have no elements; says why if it fails, and unpack() is called in any case. */
     clq_status (*pack)(clq_context *context, const struct clq_matrix *b, struct clq_packed *packed);
     /* Frees what pack() made, without a context. */
     void (*unpack)(struct clq_packed *packed);

@@ -45,7 +45,7 @@ clq_status clq_choose_backend(clq_context *context, const clq_context_options *o
     status = clq_backend_opencl.create(context, options, sources, foreign);
     if (status != CLQ_OK) {
         /* A device that is listed but cannot be opened, for instance by a second process, is none for those who did not ask for it. */
-        if (named || status == CLQ_ERROR_INVALID_ARGUMENT) return status;
+        if (named || options->gemm_unit || status == CLQ_ERROR_INVALID_ARGUMENT) return status;
         clq_log(context, CLQ_LOG_WARNING, "the best device cannot be used, so the CPU is: %s", context->error_text);
         clq_backend_opencl.destroy(context);
         context->error_text[0] = '\0';

@@ -37,7 +37,7 @@ extern const int32_t clq_cl_unit_count;
 /* NULL: there is none of this name. */
 const struct clq_cl_unit *clq_cl_unit_find(const char *name);
 
-/* The device has local memory and work-groups enough for the tiling. */
+/* The device has work-groups large enough for the tiling; and one that is a processor does not take long to compile it. */
 bool clq_cl_tiling_fits(const struct clq_cl_unit *unit, const struct clq_cl_tiling *tiling, const struct clq_cl_device *device);
 
 #endif
