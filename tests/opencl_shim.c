@@ -59,13 +59,15 @@ static cl_int refer(enum shim_object object, int change, cl_int code)
     return code;
 }
 
+#define FAILURE (shim.fail_code ? shim.fail_code : CL_OUT_OF_RESOURCES)
+
 /* ---- functions without objects or events of their own */
 
 #define PLAIN(name, params, args)                          \
     cl_int name params                                     \
     {                                                      \
         FIND(name);                                        \
-        return begin(SHIM_##name) ? CL_OUT_OF_RESOURCES : real args; \
+        return begin(SHIM_##name) ? FAILURE : real args; \
     }
 
 PLAIN(clBuildProgram,
@@ -96,7 +98,7 @@ PLAIN(clSetUserEventStatus, (cl_event event, cl_int status), (event, status))
         FIND(name);                                              \
         const bool fails = begin(SHIM_##name);                   \
         const cl_int code = real args;                           \
-        return fails ? CL_OUT_OF_RESOURCES : code;               \
+        return fails ? FAILURE : code;               \
     }
 
 WAITING(clFinish, (cl_command_queue queue), (queue))
@@ -108,7 +110,7 @@ WAITING(clWaitForEvents, (cl_uint n, const cl_event *events), (n, events))
     cl_int clRetain##object(type it)                                             \
     {                                                                            \
         FIND(clRetain##object);                                                  \
-        if (begin(SHIM_clRetain##object)) return CL_OUT_OF_RESOURCES;            \
+        if (begin(SHIM_clRetain##object)) return FAILURE;            \
         return refer(SHIM_LIVE_##object, 1, real(it));                           \
     }
 
@@ -138,7 +140,7 @@ RELEASE(Program, cl_program)
         type made = NULL;                                        \
         FIND(name);                                              \
         if (begin(SHIM_##name)) {                                \
-            if (code != NULL) *code = CL_OUT_OF_RESOURCES;       \
+            if (code != NULL) *code = FAILURE;       \
             return NULL;                                         \
         }                                                        \
         made = real args;                                        \
@@ -177,7 +179,7 @@ static cl_int end(enum shim_call call, const cl_event *event, cl_int code)
     cl_int name params                                             \
     {                                                              \
         FIND(name);                                                \
-        if (begin(SHIM_##name)) return CL_OUT_OF_RESOURCES;        \
+        if (begin(SHIM_##name)) return FAILURE;        \
         bytes;                                                     \
         return end(SHIM_##name, event, real args);                 \
     }
@@ -201,7 +203,7 @@ COMMAND(clEnqueueWriteBuffer, atomic_fetch_add(&shim.written_bytes, (long long)s
 
 void *clEnqueueMapBuffer(cl_command_queue queue, cl_mem memory, cl_bool blocking, cl_map_flags flags, size_t offset, size_t size, WAITS, cl_int *code)
 {
-    cl_int own = CL_OUT_OF_RESOURCES;
+    cl_int own = FAILURE;
     void *pointer = NULL;
     FIND(clEnqueueMapBuffer);
     if (!begin(SHIM_clEnqueueMapBuffer)) pointer = real(queue, memory, blocking, flags, offset, size, n, waits, event, &own);

@@ -66,8 +66,9 @@ struct shim {
     atomic_llong calls[SHIM_CALLS];          /* of each */
     atomic_llong live[SHIM_OBJECTS];         /* references taken less those given back */
     atomic_llong written_bytes, read_bytes;  /* by transfers */
-    long long fail_at;                       /* the `total` at which a call returns CL_OUT_OF_RESOURCES and does nothing, but for those that
-                                                wait: they wait first; 0: none does */
+    cl_int fail_code;                        /* what a failing call returns, if not CL_OUT_OF_RESOURCES; 0: that */
+    long long fail_at;                       /* the `total` at which a call fails and does nothing, but for those that wait: they wait first;
+                                                0: none does */
     int fail_call;                           /* every call of this function fails so, if not SHIM_CALLS */
     atomic_int failed;                       /* the function that did last; SHIM_CALLS if none has */
     /* Called after each command was queued; keeps no reference to the event. Commands without an event are not shown. */

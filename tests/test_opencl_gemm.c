@@ -591,6 +591,43 @@ struct worker {
     int64_t repeats, wrong;
 };
 
+/* Without k all sums are 0, in every matrix, wherever B's matrices would lie. */
+START_TEST(packed_without_k)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        struct own own = open_own(i, 0, NULL);
+        const int64_t a_shape[3] = {3, 16, 0}, b_shape[3] = {3, 0, 16}, c_shape[3] = {3, 16, 16};
+        const clq_tensor a = clq_tensor_host(CLQ_U8, own.context, 3, a_shape);
+        clq_tensor b = clq_tensor_host(CLQ_S8, own.context, 3, b_shape);
+        int32_t results[3 * 16 * 16];
+        const clq_tensor c = clq_tensor_host(CLQ_S32, results, 3, c_shape);
+        clq_packed *packed;
+        b.strides[0] = 32;
+        /* Memory that is not all zeros. */
+        for (int k = 0; k < 20; k++) {
+            const cl_uint junk = 0x5a5a5a5a;
+            cl_int code;
+            const cl_mem memory = clCreateBuffer(own.cl, CL_MEM_READ_WRITE, 512, NULL, &code);
+            CL_OK(code);
+            CL_OK(clEnqueueFillBuffer(own.queue, memory, &junk, sizeof junk, 0, 512, 0, NULL, NULL));
+            CL_OK(clFinish(own.queue));
+            CL_OK(clReleaseMemObject(memory));
+        }
+        TEST_OK(own.context, clq_packed_create(own.context, &b, &packed));
+        for (int is_packed = 0; is_packed < 2; is_packed++) {
+            const clq_gemm_args args = {.a = &a, .b = is_packed ? NULL : &b, .packed_b = is_packed ? packed : NULL, .c = &c};
+            memset(results, 0x7f, sizeof results);
+            TEST_OK(own.context, clq_gemm(own.context, &args));
+            for (int k = 0; k < 3 * 16 * 16; k++)
+                TEST_CHECK(results[k] == 0, "result %d is %d", k, (int)results[k]);
+        }
+        clq_packed_free(packed);
+        close_own(&own);
+    }
+}
+END_TEST
+
 static void *work(void *opaque)
 {
     struct worker *const worker = opaque;
@@ -931,6 +968,8 @@ START_TEST(f32_operands)
     {
         struct test_random random = test_random_start(1320);
         struct own own = open_own(i, 0, NULL);
+        cl_uint before, after;
+        CL_OK(clGetContextInfo(own.cl, CL_CONTEXT_REFERENCE_COUNT, sizeof before, &before, NULL));
         for (size_t t = 0; t < TEST_COUNT_OF(forms); t++) {
             struct form form = forms[t];
             struct product p;
@@ -940,6 +979,10 @@ START_TEST(f32_operands)
                 check_product(&own, &p, (enum place)place, (enum place)place, (enum place)place, (enum place)place, t % 3);
             free_product(&p);
         }
+        clq_context_free(own.context);
+        own.context = NULL;
+        CL_OK(clGetContextInfo(own.cl, CL_CONTEXT_REFERENCE_COUNT, sizeof after, &after, NULL));
+        TEST_CHECK(after < before, "%u references to the cl_context with a context, %u without", (unsigned)before, (unsigned)after);
         close_own(&own);
     }
 }
@@ -1214,6 +1257,65 @@ static clq_buffer *make_buffer(clq_context *context)
     return buffer;
 }
 
+/* Work that the caller is yet to allow holds up neither the trial nor the call; what has failed stops packing and tuning as it does products. */
+START_TEST(earlier_work)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        struct own own = open_own(i, 0, NULL);
+        clq_buffer *const buffer = make_buffer(own.context);
+        const int64_t shape[2] = {20, 20};
+        const clq_tensor b = clq_tensor_buffer(CLQ_S8, buffer, 0, 2, shape), c = clq_tensor_buffer(CLQ_S32, buffer, 400, 2, shape);
+        clq_packed *packed;
+        cl_int code;
+        for (int fails = 0; fails < 2; fails++) {
+            const cl_event allowed = clCreateUserEvent(own.cl, &code);
+            CL_OK(code);
+            TEST_OK(own.context, clq_opencl_wait(own.context, 1, &allowed));
+            if (!fails) TEST_OK(own.context, clq_gemm(own.context, &(clq_gemm_args){.a = &b, .b = &b, .c = &c}));
+            CL_OK(clSetUserEventStatus(allowed, fails ? -5 : CL_COMPLETE));
+            if (fails) {
+                while (clq_gemm(own.context, &(clq_gemm_args){.a = &b, .b = &b, .c = &c}) == CLQ_OK)
+                    usleep(1000);
+                TEST_CHECK(clq_packed_create(own.context, &b, &packed) == CLQ_ERROR_DEVICE && packed == NULL, "packed after a failure");
+                TEST_CHECK(clq_context_tune(own.context) == CLQ_ERROR_DEVICE, "tuned after a failure");
+            }
+            TEST_CHECK(clq_context_synchronize(own.context) == (fails ? CLQ_ERROR_DEVICE : CLQ_OK), "%s", clq_context_error(own.context));
+            CL_OK(clReleaseEvent(allowed));
+        }
+        TEST_OK(own.context, clq_packed_create(own.context, &b, &packed));
+        TEST_OK(own.context, clq_context_tune(own.context));
+        check_works(own.context);
+        clq_packed_free(packed);
+        clq_buffer_free(buffer);
+        close_own(&own);
+    }
+}
+END_TEST
+
+/* A compiler that fails once, whatever it says, does not take the last unit away for good; where nothing can be kept, the unit in use is known all the same. */
+START_TEST(compiler_fails)
+{
+    FOR_EACH_DEVICE(i)
+    {
+        struct own own = open_plain(i, NULL);
+        clq_buffer *const buffer = make_buffer(own.context);
+        shim.fail_call = SHIM_clBuildProgram;
+        shim.fail_code = CL_BUILD_PROGRAM_FAILURE;
+        TEST_CHECK(try_product(own.context, buffer) == CLQ_ERROR_NO_DEVICE, "%s", clq_context_error(own.context));
+        shim.fail_call = SHIM_CALLS;
+        shim.fail_code = 0;
+        clq_buffer_free(buffer);
+        clq_context_free(own.context);
+        first_product(i);
+        setenv("CLQ_CACHE_DIR", "/dev/null/none", 1);
+        first_product(i);
+        setenv("CLQ_CACHE_DIR", cache_folder, 1);
+        remove_cache_files();
+    }
+}
+END_TEST
+
 /* A call that fails during a trial says nothing about the unit: no verdict is kept but the right one. The loop runs over single calls, then over functions of
    which every call fails. */
 START_TEST(trial_fails)
@@ -1414,6 +1516,7 @@ int main(void)
     tcase_add_loop_test(tcase, mixtures, 0, 4);
     tcase_add_test(tcase, to_the_end_of_memory);
     tcase_add_loop_test(tcase, packed_weights, 0, 4);
+    tcase_add_test(tcase, packed_without_k);
     tcase_add_test(tcase, packed_on_threads);
     tcase_add_loop_test(tcase, staging, 0, TEST_COUNT_OF(staged_forms));
     tcase_add_test(tcase, among_other_operations);
@@ -1430,6 +1533,8 @@ int main(void)
     tcase_add_checked_fixture(notes, open_cache, close_cache);
     tcase_add_test(notes, verdicts_are_kept);
     tcase_add_test(notes, tuning);
+    tcase_add_test(notes, earlier_work);
+    tcase_add_test(notes, compiler_fails);
     tcase_add_loop_test(notes, trial_fails, 0, 2);
     return test_run_opencl(suite);
 }

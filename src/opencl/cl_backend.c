@@ -58,6 +58,7 @@ static void destroy(clq_context *context)
     if (getpid() == context->threads.pid) {
         struct clq_cl_queue *const queues[] = {&state->main, &state->up, &state->down};
         clq_cl_drain(state);
+        clq_cl_end_f32(state);
         clq_cl_slots_free(state);
         clq_cl_blocks_free(context);
         if (state->work.memory) clReleaseMemObject(state->work.memory);
@@ -161,7 +162,8 @@ static clq_status create(clq_context *context, const clq_context_options *option
     return CLQ_OK;
 }
 
-static void describe_device(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *wanted, clq_device_info *info)
+static void describe_device(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_products *products,
+                            clq_device_info *info)
 {
     const struct clq_cl_device *device = &programs->device;
     snprintf(info->name, sizeof info->name, "%s", device->name);
@@ -169,7 +171,7 @@ static void describe_device(const struct clq_cl_programs *programs, const clq_al
     snprintf(info->version, sizeof info->version, "%.60s, driver %.50s", device->version, device->driver);
     snprintf(info->capabilities, sizeof info->capabilities, "%s", device->capabilities);
     clq_cl_cache_describe(&programs->cache, info->cache, sizeof info->cache);
-    if (!device->refusal[0]) clq_cl_describe_unit(programs, allocator, wanted, info->matrix_products, sizeof info->matrix_products);
+    if (!device->refusal[0]) clq_cl_describe_unit(programs, allocator, products, info->matrix_products, sizeof info->matrix_products);
     info->num_threads = device->compute_units;
     info->memory_bytes = device->memory_bytes;
 }
@@ -181,13 +183,14 @@ static void describe(const clq_context *context, clq_device_info *info)
         snprintf(info->id, sizeof info->id, "opencl:%d", (int)state->index);
     else
         snprintf(info->id, sizeof info->id, "opencl");
-    describe_device(&state->programs, &context->allocator, state->products.wanted, info);
+    describe_device(&state->programs, &context->allocator, &state->products, info);
 }
 
 static int32_t list(const clq_context *context, clq_device_info *infos, int32_t capacity)
 {
     struct clq_cl_device *devices = NULL;
     struct clq_cl_programs programs = {.cl = NULL};
+    const struct clq_cl_products unknown = {.unit = NULL};
     int32_t count = 0;
     (void)context;
     if (clq_cl_devices_find(&clq_allocator_libc, &devices, &count) != CLQ_OK) return 0;
@@ -196,7 +199,7 @@ static int32_t list(const clq_context *context, clq_device_info *infos, int32_t 
         memset(&infos[i], 0, sizeof infos[i]);
         snprintf(infos[i].id, sizeof infos[i].id, "opencl:%d", (int)i);
         programs.device = devices[i];
-        describe_device(&programs, &clq_allocator_libc, NULL, &infos[i]);
+        describe_device(&programs, &clq_allocator_libc, &unknown, &infos[i]);
         if (devices[i].refusal[0])
             snprintf(infos[i].reason, sizeof infos[i].reason, "%s", devices[i].refusal);
         else if (!(devices[i].type & (CL_DEVICE_TYPE_GPU | CL_DEVICE_TYPE_ACCELERATOR)))
@@ -212,10 +215,21 @@ static clq_status warm_up(clq_context *context, clq_dtype x, clq_dtype q)
     return clq_cl_programs_warm_up(context, &clq_cl_state_of(context)->programs, x, q);
 }
 
+/* Commands that wait for one that has failed never end on PoCL: nothing is queued then until clq_context_synchronize() has told. */
+static clq_status check_earlier(clq_context *context)
+{
+    const struct clq_cl_state *state = clq_cl_state_of(context);
+    const cl_int failed = state->main.last ? clq_cl_error_of(state->main.last) : CL_SUCCESS;
+    return failed == CL_SUCCESS ? CLQ_OK : clq_cl_fail(context, "an earlier command", failed);
+}
+
 static clq_status tune(clq_context *context)
 {
-    const clq_fp_mode mode = clq_fp_mode_enter();
-    const clq_status status = clq_cl_tune(context);
+    clq_fp_mode mode;
+    clq_status status;
+    CLQ_TRY(check_earlier(context));
+    mode = clq_fp_mode_enter();
+    status = clq_cl_tune(context);
     clq_fp_mode_leave(mode);
     return status;
 }
@@ -566,15 +580,13 @@ static clq_status run(clq_context *context, struct clq_op *const *ops, int64_t n
     struct clq_cl_bound one, *bounds = n == 1 ? &one : clq_alloc(&context->allocator, n, sizeof *bounds);
     struct clq_cl_state *state = clq_cl_state_of(context);
     cl_event before = state->main.last;
-    const cl_int failed = before ? clq_cl_error_of(before) : CL_SUCCESS;
     int64_t used = 0, on_device;
     clq_fp_mode mode;
-    clq_status status;
+    clq_status status = check_earlier(context);
     if (!bounds) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for %lld operations", (long long)n);
-    if (failed != CL_SUCCESS) {
-        /* Commands that wait for one that has failed never end on PoCL. */
+    if (status != CLQ_OK) {
         if (bounds != &one) clq_dealloc(&context->allocator, bounds);
-        return clq_cl_fail(context, "an earlier command", failed);
+        return status;
     }
     if (before && clRetainEvent(before) != CL_SUCCESS) before = NULL;
     mode = clq_fp_mode_enter();
@@ -624,6 +636,7 @@ static clq_status pack(clq_context *context, const struct clq_matrix *b, struct 
     clq_status status;
     if (!made) return clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "clq_packed_create: no memory for packed weights");
     if (bytes < 0) return clq_fail(context, CLQ_ERROR_OVERFLOW, "clq_packed_create: packed weights do not fit in 63 bits");
+    CLQ_TRY(check_earlier(context));
     made->pid = getpid();
     made->device = state->programs.device.id;
     CLQ_TRY(allocate(context, bytes, &memory));

@@ -126,10 +126,10 @@ static int64_t padded_k(int64_t k)
     return clq_ceil_div(k, CLQL_GEMM_K) * CLQL_GEMM_K;
 }
 
-/* Lines as a kernel makes them: dense, s8. A broadcast matrix is packed once. */
+/* Lines as a kernel makes them: dense, s8. A broadcast matrix is packed once, and without k all are alike. */
 static struct clq_cl_lines new_lines(const struct clq_matrix *matrix, int64_t batch, int64_t k, int64_t lines)
 {
-    const bool is_single = batch == 1 || matrix->batch_stride == 0;
+    const bool is_single = batch == 1 || matrix->batch_stride == 0 || k == 0;
     return (struct clq_cl_lines){.pitch = padded_k(k), .batch_stride = is_single ? 0 : padded_k(k) * lines, .dtype = CLQ_S8,
                                  .shift = matrix->dtype == CLQ_U8 ? 128 : 0, .sums_stride = is_single ? 0 : lines};
 }

@@ -81,8 +81,9 @@ static int64_t count_tiles(const struct clq_gemm *gemm, int64_t local_size)
 
 #ifdef CLQ_WITH_CLBLAST
 
-/* Its cache of programs is not safe for threads (1.5.3). */
+/* Its cache of programs is not safe for threads (1.5.3). They keep the cl_contexts alive for which they were made. */
 static pthread_mutex_t clblast_lock = PTHREAD_MUTEX_INITIALIZER;
+static int64_t clblast_users; /* contexts that have used it */
 
 /* What a BLAS is told of a matrix, seen by rows. */
 struct blas_matrix {
@@ -95,17 +96,30 @@ static bool describe_matrix(const struct clq_matrix *matrix, int64_t rows, int64
     const bool by_rows = cols == 1 || matrix->col_stride == 1;
     const int64_t pitch = by_rows ? (rows > 1 ? matrix->row_stride : cols) : (cols > 1 ? matrix->col_stride : rows);
     if (!by_rows && rows > 1 && matrix->row_stride != 1) return false;
-    if (by_rows && cols == 1 && rows > 1 && matrix->col_stride != 1 && matrix->row_stride < 1) return false;
     if (pitch < (by_rows ? cols : rows) || matrix->batch_stride < 0) return false;
     *described = (struct blas_matrix){by_rows ? CLBlastTransposeNo : CLBlastTransposeYes, (size_t)((uintptr_t)matrix->data / 4), (size_t)pitch,
                                       (size_t)matrix->batch_stride};
     return true;
 }
 
-/* CL_SUCCESS, or the code of a failure; *done: the product has been queued. */
+/* Its kernels count in 32 bits: in a matrix of so many lines, */
+static bool is_countable(const struct blas_matrix *matrix, int64_t lines, int64_t batch)
+{
+    return (double)matrix->offset + (double)(batch - 1) * (double)matrix->batch_stride + (double)lines * (double)matrix->pitch <= INT32_MAX;
+}
+
+/* and in temporary memory, where every extent is rounded up to that of a tile. */
+static bool is_temporary_countable(int64_t m, int64_t n, int64_t k, int64_t batch)
+{
+    const double rows = (double)m + 256, cols = (double)n + 256, depth = (double)k + 256;
+    return (rows * cols + rows * depth + depth * cols) * (double)batch <= INT32_MAX;
+}
+
+/* CLQ_OK even if it does not take the product; *done: the product has been queued. */
 static clq_status try_clblast(clq_context *context, const struct clq_gemm *gemm, cl_event also, bool *done)
 {
-    struct clq_cl_queue *queue = &clq_cl_state_of(context)->main;
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    struct clq_cl_queue *queue = &state->main;
     const bool is_by_cols = gemm->c.col_stride != 1 && gemm->n > 1; /* C^T = B^T A^T */
     const struct clq_matrix turned_c = {gemm->c.dtype, gemm->c.device, gemm->c.data, gemm->c.batch_stride, gemm->c.col_stride, gemm->c.row_stride};
     const struct clq_matrix turned_a = {gemm->a.dtype, gemm->a.device, gemm->a.data, gemm->a.batch_stride, gemm->a.col_stride, gemm->a.row_stride};
@@ -118,10 +132,16 @@ static clq_status try_clblast(clq_context *context, const struct clq_gemm *gemm,
     *done = false;
     if (gemm->k == 0 || !describe_matrix(x, m, gemm->k, &left) || !describe_matrix(y, gemm->k, n, &right) || !describe_matrix(z, m, n, &result)) return CLQ_OK;
     if (result.transpose != CLBlastTransposeNo || (gemm->batch > 1 && result.batch_stride == 0)) return CLQ_OK;
+    if (!is_countable(&left, left.transpose == CLBlastTransposeNo ? m : gemm->k, gemm->batch) ||
+        !is_countable(&right, right.transpose == CLBlastTransposeNo ? gemm->k : n, gemm->batch) || !is_countable(&result, m, gemm->batch) ||
+        !is_temporary_countable(m, n, gemm->k, gemm->batch))
+        return CLQ_OK;
     if (also) CL_TRY(context, clq_cl_queue_wait(queue, 1, &also));
     /* It takes no events to wait for. */
     if (queue->last) CL_TRY(context, clEnqueueBarrierWithWaitList(queue->queue, 1, &queue->last, NULL));
     pthread_mutex_lock(&clblast_lock);
+    clblast_users += !state->uses_clblast;
+    state->uses_clblast = true;
     if (gemm->batch == 1)
         code = CLBlastSgemm(CLBlastLayoutRowMajor, left.transpose, right.transpose, (size_t)m, (size_t)n, (size_t)gemm->k, 1.0f, x->device, left.offset,
                             left.pitch, y->device, right.offset, right.pitch, 0.0f, z->device, result.offset, result.pitch, &queue->queue, &event);
@@ -131,6 +151,7 @@ static clq_status try_clblast(clq_context *context, const struct clq_gemm *gemm,
                                           z->device, result.offset, result.pitch, result.batch_stride, (size_t)gemm->batch, &queue->queue, &event);
     pthread_mutex_unlock(&clblast_lock);
     if (code != CLBlastSuccess || !event) {
+        if (event) clReleaseEvent(event);
         clq_log(context, CLQ_LOG_WARNING, "CLBlast refuses a product of %lld x %lld x %lld (%d): it is made by a kernel of our own", (long long)gemm->m,
                 (long long)gemm->n, (long long)gemm->k, (int)code);
         return CLQ_OK;
@@ -141,6 +162,18 @@ static clq_status try_clblast(clq_context *context, const struct clq_gemm *gemm,
 }
 
 #endif
+
+void clq_cl_end_f32(const struct clq_cl_state *state)
+{
+#ifdef CLQ_WITH_CLBLAST
+    if (!state->uses_clblast) return;
+    pthread_mutex_lock(&clblast_lock);
+    if (--clblast_users == 0) CLBlastClearCache();
+    pthread_mutex_unlock(&clblast_lock);
+#else
+    (void)state;
+#endif
+}
 
 /* ------------------------------------------------------------------------------------------------ a product */
 

@@ -51,6 +51,7 @@ struct clq_cl_state {
     struct clq_cl_arena work;      /* intermediate results of an operation */
     struct clq_cl_arena weights;   /* B of a product, from host memory */
     struct clq_cl_products products;
+    bool uses_clblast;
     int64_t staging_bytes;
     struct clq_cl_slot slots[2];
     int next_slot;
@@ -174,12 +175,14 @@ clq_status clq_cl_multiply_with(clq_context *context, const struct clq_gemm *gem
 clq_status clq_cl_find_unit(clq_context *context);
 /* Measures its tilings and keeps the result. */
 clq_status clq_cl_tune(clq_context *context);
-/* "nvidia-mma: ...", as far as notes in the cache tell; of `programs` only device and cache matter. */
-void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *wanted, char *text,
+/* "nvidia-mma: ..."; as far as notes in the cache tell, if none has been found; of `programs` only device and cache matter. */
+void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_products *products, char *text,
                           size_t size_bytes);
 
 /* cl_gemm_f32.c: queues a product of f32 matrices on the device. */
 clq_status clq_cl_multiply_f32(clq_context *context, const struct clq_gemm *gemm, cl_event also);
+/* The context makes no more of them: the last one that did lets go what CLBlast keeps for all. */
+void clq_cl_end_f32(const struct clq_cl_state *state);
 
 /* cl_gemm_staging.c: a product with operands in host memory; on return an output there is complete. */
 clq_status clq_cl_multiply_staged(clq_context *context, const struct clq_gemm *gemm);

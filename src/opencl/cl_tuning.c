@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "base/util.h"
 #include "opencl/cl_state.h"
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -16,23 +17,30 @@
 
 /* Rates are noted in so many parts, as integers are written the same in every locale. */
 #define NOTED_RATE 1000.0f
+#define MOST_NOTED 9.9e8f /* nine digits */
 
 /* ------------------------------------------------------------------------------------------------ notes */
 
-static void note_subject(const struct clq_cl_unit *unit, const char *kind, char *text, size_t size_bytes)
+#define SUBJECT_BYTES 1024
+
+/* Everything that a note on a unit is about but the kernels' sources. */
+static void note_key(const struct clq_cl_programs *programs, const struct clq_cl_unit *unit, const char *kind, uint8_t key[CLQ_CL_CACHE_KEY_BYTES])
 {
-    snprintf(text, size_bytes, "%s of %s %s", kind, unit->name, unit->options);
+    char subject[SUBJECT_BYTES];
+    int n = snprintf(subject, sizeof subject, "%s of %s %s", kind, unit->name, unit->options);
+    for (int i = 0; i < CLQ_CL_TILINGS && unit->tilings[i].m > 0 && n < SUBJECT_BYTES; ++i)
+        n += snprintf(subject + n, (size_t)(SUBJECT_BYTES - n), "; %d %d %d%s", (int)unit->tilings[i].m, (int)unit->tilings[i].n,
+                      (int)unit->tilings[i].local_size, unit->tilings[i].defines);
+    clq_cl_programs_note_key(programs, subject, key);
 }
 
 /* True, and a text, if there is one. */
 static bool load_note(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *unit, const char *kind, char *text,
                       size_t size_bytes)
 {
-    char subject[CLQ_CL_OPTIONS_BYTES];
     uint8_t key[CLQ_CL_CACHE_KEY_BYTES], *bytes = NULL;
     size_t n = 0;
-    note_subject(unit, kind, subject, sizeof subject);
-    clq_cl_programs_note_key(programs, subject, key);
+    note_key(programs, unit, kind, key);
     if (!clq_cl_cache_load(&programs->cache, allocator, key, &bytes, &n)) return false;
     snprintf(text, size_bytes, "%.*s", (int)clq_min_i64((int64_t)n, 1024), (const char *)bytes);
     clq_dealloc(allocator, bytes);
@@ -41,10 +49,8 @@ static bool load_note(const struct clq_cl_programs *programs, const clq_allocato
 
 static void store_note(const struct clq_cl_programs *programs, const struct clq_cl_unit *unit, const char *kind, const char *text)
 {
-    char subject[CLQ_CL_OPTIONS_BYTES];
     uint8_t key[CLQ_CL_CACHE_KEY_BYTES];
-    note_subject(unit, kind, subject, sizeof subject);
-    clq_cl_programs_note_key(programs, subject, key);
+    note_key(programs, unit, kind, key);
     clq_cl_cache_store(&programs->cache, key, (const uint8_t *)text, strlen(text));
 }
 
@@ -62,13 +68,15 @@ static uint8_t element(uint64_t i)
     return (uint8_t)((i * UINT64_C(0x9e3779b97f4a7c15)) >> 56);
 }
 
-static clq_status open_trial(clq_context *context, struct trial *trial, int64_t m, int64_t n, int64_t k)
+/* Without a trial->memory there is nothing to close. Kernels that read u8 as s8 are to find neither operand's zero point: then none is packed. */
+static clq_status open_trial(clq_context *context, const struct clq_cl_unit *unit, struct trial *trial, int64_t m, int64_t n, int64_t k)
 {
     static const float one = 1.0f;
     struct clq_cl_state *state = clq_cl_state_of(context);
     const struct clq_gemm_params none = {.scale = &one, .is_single = true};
+    const int64_t pitch = clq_ceil_div(k, 16) * 16;
     int64_t bytes = 0;
-    const int64_t a = clq_cl_take(&bytes, m * k), b = clq_cl_take(&bytes, n * k), filled = bytes, c = clq_cl_take(&bytes, 4 * m * n);
+    const int64_t a = clq_cl_take(&bytes, m * pitch), b = clq_cl_take(&bytes, n * pitch), filled = bytes, c = clq_cl_take(&bytes, 4 * m * n);
     uint8_t *host = clq_alloc(&context->allocator, filled, 1);
     cl_int code = CL_OUT_OF_HOST_MEMORY;
     *trial = (struct trial){.c_offset = c};
@@ -81,9 +89,10 @@ static clq_status open_trial(clq_context *context, struct trial *trial, int64_t 
     clq_dealloc(&context->allocator, host);
     if (code != CL_SUCCESS) return clq_cl_fail(context, "a trial's memory", code);
     trial->gemm = (struct clq_gemm){.batch = 1, .m = m, .n = n, .k = k, .a_params = none, .b_params = none, .low = 0.0f, .high = 0.0f,
-                                    .a = {CLQ_U8, trial->memory, (void *)(uintptr_t)a, 0, k, 1},
-                                    .b = {CLQ_S8, trial->memory, (void *)(uintptr_t)b, 0, 1, k},
+                                    .a = {CLQ_U8, trial->memory, (void *)(uintptr_t)a, 0, pitch, 1},
+                                    .b = {CLQ_S8, trial->memory, (void *)(uintptr_t)b, 0, 1, pitch},
                                     .c = {CLQ_S32, trial->memory, (void *)(uintptr_t)c, 0, n, 1}};
+    if (!unit->takes_u8) trial->gemm.a_params.fixed_zero_point = 128;
     return CLQ_OK;
 }
 
@@ -100,7 +109,8 @@ static bool is_right(const struct trial *trial, const int32_t *results)
         for (int64_t j = 0; j < gemm->n; ++j) {
             int32_t sum = 0;
             for (int64_t k = 0; k < gemm->k; ++k)
-                sum += element(a + (uint64_t)(i * gemm->k + k)) * (int8_t)element(b + (uint64_t)(j * gemm->k + k));
+                sum += (element(a + (uint64_t)(i * gemm->a.row_stride + k)) - gemm->a_params.fixed_zero_point) *
+                       (int8_t)element(b + (uint64_t)(j * gemm->b.col_stride + k));
             if (results[i * gemm->n + j] != sum) return false;
         }
     return true;
@@ -108,13 +118,13 @@ static bool is_right(const struct trial *trial, const int32_t *results)
 
 #define WRONG "wrong numbers"
 
-/* Runs the product and looks at what comes out; says what is wrong, or "". */
-static void try_kernel(clq_context *context, const struct clq_cl_unit *unit, int tiling, int64_t m, int64_t n, char *fault, size_t size_bytes)
+/* Runs a product and looks at what comes out; says what is wrong, or "". */
+static void try_product(clq_context *context, const struct clq_cl_unit *unit, int tiling, int64_t m, int64_t n, int64_t k, char *fault, size_t size_bytes)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     struct trial trial;
     int32_t *results = clq_alloc(&context->allocator, m * n, sizeof *results);
-    clq_status status = results ? open_trial(context, &trial, m, n, 208) : clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for a trial");
+    clq_status status = results ? open_trial(context, unit, &trial, m, n, k) : clq_fail(context, CLQ_ERROR_OUT_OF_MEMORY, "no memory for a trial");
     fault[0] = '\0';
     if (status == CLQ_OK) status = clq_cl_multiply_with(context, &trial.gemm, unit, tiling);
     if (status == CLQ_OK) {
@@ -128,6 +138,13 @@ static void try_kernel(clq_context *context, const struct clq_cl_unit *unit, int
         snprintf(fault, size_bytes, WRONG);
     if (results) close_trial(&trial);
     clq_dealloc(&context->allocator, results);
+}
+
+/* With results that are stored one by one, and with a K whose end is cut off and results that are stored by fours. */
+static void try_kernel(clq_context *context, const struct clq_cl_unit *unit, int tiling, int64_t m, int64_t n, char *fault, size_t size_bytes)
+{
+    try_product(context, unit, tiling, m + 3, n + 5, 208, fault, size_bytes);
+    if (!fault[0]) try_product(context, unit, tiling, m + 1, n + 4, 203, fault, size_bytes);
 }
 
 /* ------------------------------------------------------------------------------------------------ the unit */
@@ -149,7 +166,7 @@ static bool try_unit(clq_context *context, const struct clq_cl_unit *unit, char 
         const struct clq_cl_tiling *tiling = &unit->tilings[i];
         tilings[i] = '-';
         if (!clq_cl_tiling_fits(unit, tiling, device)) continue;
-        try_kernel(context, unit, i, tiling->m + 3, tiling->n + 5, fault, sizeof fault);
+        try_kernel(context, unit, i, tiling->m, tiling->n, fault, sizeof fault);
         if (fault[0])
             memcpy(last, fault, sizeof last);
         else
@@ -158,7 +175,7 @@ static bool try_unit(clq_context *context, const struct clq_cl_unit *unit, char 
         lasts = lasts && (!fault[0] || is_lasting(fault));
     }
     if (any) {
-        try_kernel(context, unit, CLQ_CL_ROWS, 3, 37, fault, sizeof fault);
+        try_kernel(context, unit, CLQ_CL_ROWS, 0, 32, fault, sizeof fault);
         if (fault[0]) memcpy(last, fault, sizeof last);
         any = !fault[0];
         lasts = lasts && (any || is_lasting(fault));
@@ -167,18 +184,63 @@ static bool try_unit(clq_context *context, const struct clq_cl_unit *unit, char 
     return lasts;
 }
 
+/* The same with a queue and memory of its own: the context's may hold work that waits for what the caller is yet to do, and whose failures are not the unit's. */
+static bool try_apart(clq_context *context, const struct clq_cl_unit *unit, char *verdict, size_t size_bytes)
+{
+    struct clq_cl_state *state = clq_cl_state_of(context);
+    const struct clq_cl_queue queue = state->main;
+    const struct clq_cl_arena work = state->work;
+    struct clq_cl_block *const blocks = state->blocks, *const held = state->held;
+    const clq_log_fn log = context->log;
+    cl_int code = CL_SUCCESS;
+    bool lasts = false;
+    state->main = (struct clq_cl_queue){.queue = clCreateCommandQueue(state->cl, state->programs.device.id, 0, &code)};
+    state->work = (struct clq_cl_arena){.memory = NULL};
+    state->blocks = state->held = NULL;
+    context->log = NULL; /* a failure is one of this trial alone */
+    if (state->main.queue)
+        lasts = try_unit(context, unit, verdict, size_bytes);
+    else
+        snprintf(verdict, size_bytes, "no: clCreateCommandQueue: %s", clq_cl_error_name(code));
+    clq_cl_queue_finish(&state->main);
+    clq_cl_blocks_free(context);
+    if (state->work.memory) clReleaseMemObject(state->work.memory);
+    if (state->main.queue) clReleaseCommandQueue(state->main.queue);
+    state->main = queue;
+    state->work = work;
+    state->blocks = blocks;
+    state->held = held;
+    context->log = log;
+    context->error_text[0] = '\0';
+    return lasts;
+}
+
+static bool is_refused(const char *verdict)
+{
+    return strncmp(verdict, "no: ", 4) == 0;
+}
+
+/* The one whose failure leaves no other to take. */
+static bool is_last_resort(const struct clq_cl_unit *unit)
+{
+    static const struct clq_cl_device nothing;
+    return !unit->find_obstacle(&nothing);
+}
+
+/* A unit's verdict in the cache. One that refuses the last resort is not believed: it would save nothing. */
+static bool load_verdict(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *unit, char *verdict,
+                         size_t size_bytes)
+{
+    if (!load_note(programs, allocator, unit, "verdict", verdict, size_bytes)) return false;
+    return is_refused(verdict) ? !is_last_resort(unit) : strpbrk(verdict, "0123") != NULL;
+}
+
 /* The same from the cache, or by trying. */
 static void get_verdict(clq_context *context, const struct clq_cl_unit *unit, char *verdict, size_t size_bytes)
 {
     const struct clq_cl_programs *programs = &clq_cl_state_of(context)->programs;
-    const clq_log_fn log = context->log;
-    bool lasts;
-    if (load_note(programs, &context->allocator, unit, "verdict", verdict, size_bytes)) return;
-    context->log = NULL; /* a failure is one of this trial alone */
-    lasts = try_unit(context, unit, verdict, size_bytes);
-    context->log = log;
-    context->error_text[0] = '\0';
-    if (lasts) store_note(programs, unit, "verdict", verdict);
+    if (load_verdict(programs, &context->allocator, unit, verdict, size_bytes)) return;
+    if (try_apart(context, unit, verdict, size_bytes)) store_note(programs, unit, "verdict", verdict);
 }
 
 static void set_rates(clq_context *context, const struct clq_cl_unit *unit, const char *verdict)
@@ -212,7 +274,7 @@ clq_status clq_cl_find_unit(clq_context *context)
         const struct clq_cl_unit *unit = &clq_cl_units[i];
         if (products->wanted ? unit != products->wanted : unit->by_name_only || unit->find_obstacle(device)) continue;
         get_verdict(context, unit, verdict, sizeof verdict);
-        if (strncmp(verdict, "no: ", 4) != 0) {
+        if (!is_refused(verdict)) {
             products->unit = unit;
             set_rates(context, unit, verdict);
             clq_log(context, CLQ_LOG_INFO, "integer matrix products by %s%s%s", unit->name, reason[0] ? "; " : "", reason);
@@ -223,22 +285,23 @@ clq_status clq_cl_find_unit(clq_context *context)
     return clq_fail(context, CLQ_ERROR_NO_DEVICE, "%s: no kernels for matrix products: %s", context->call, reason);
 }
 
-void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_unit *wanted, char *text,
+void clq_cl_describe_unit(const struct clq_cl_programs *programs, const clq_allocator *allocator, const struct clq_cl_products *products, char *text,
                           size_t size_bytes)
 {
+    const struct clq_cl_unit *wanted = products->wanted, *found = products->unit;
     char verdict[120], tuned[160], reason[200] = "";
     for (int32_t i = 0; i < clq_cl_unit_count; ++i) {
         const struct clq_cl_unit *unit = &clq_cl_units[i];
         bool is_known;
         if (wanted ? unit != wanted : unit->by_name_only || unit->find_obstacle(&programs->device)) continue;
-        is_known = load_note(programs, allocator, unit, "verdict", verdict, sizeof verdict);
-        if (!is_known || strncmp(verdict, "no: ", 4) != 0) {
+        is_known = load_verdict(programs, allocator, unit, verdict, sizeof verdict);
+        if (found ? unit == found : !is_known || !is_refused(verdict)) {
             const bool is_tuned = is_known && load_note(programs, allocator, unit, "tuning", tuned, sizeof tuned);
             snprintf(text, size_bytes, "%s: %s%s%s%s%s", unit->name, wanted ? "asked for" : "the best that the device has",
-                     is_known ? ", its numbers are right" : ", not tried yet", is_tuned ? ", tuned" : "", reason[0] ? "; " : "", reason);
+                     is_known || found ? ", its numbers are right" : ", not tried yet", is_tuned ? ", tuned" : "", reason[0] ? "; " : "", reason);
             return;
         }
-        add_reason(reason, sizeof reason, unit->name, verdict);
+        add_reason(reason, sizeof reason, unit->name, is_known && is_refused(verdict) ? verdict : "no: it failed its trial");
     }
     snprintf(text, size_bytes, "none works: %s", reason);
 }
@@ -282,7 +345,7 @@ static clq_status measure(clq_context *context, const struct clq_cl_unit *unit, 
     double ns = 0.0;
     for (int64_t k = 256;; k *= 2) {
         struct trial trial;
-        clq_status status = open_trial(context, &trial, m, n, k);
+        clq_status status = open_trial(context, unit, &trial, m, n, k);
         if (status == CLQ_OK) status = time_product(context, &trial, unit, tiling, &ns);
         close_trial(&trial);
         if (status != CLQ_OK) return status;
@@ -295,13 +358,17 @@ clq_status clq_cl_tune(clq_context *context)
 {
     struct clq_cl_state *state = clq_cl_state_of(context);
     struct clq_cl_products *products = &state->products;
-    int noted[CLQ_CL_TILINGS];
+    int noted[CLQ_CL_TILINGS] = {0};
+    float rate[CLQ_CL_TILINGS] = {0.0f};
     char text[160];
     CLQ_TRY(clq_cl_find_unit(context));
     for (int i = 0; i < CLQ_CL_TILINGS; ++i) {
-        if (products->rate[i] > 0.0f) CLQ_TRY(measure(context, products->unit, i, &products->rate[i]));
-        noted[i] = (int)(products->rate[i] * NOTED_RATE);
+        if (products->rate[i] <= 0.0f) continue;
+        CLQ_TRY(measure(context, products->unit, i, &rate[i]));
+        noted[i] = (int)fminf(fmaxf(rate[i] * NOTED_RATE, 1.0f), MOST_NOTED);
     }
+    /* Measured rates are compared with measured ones alone. */
+    memcpy(products->rate, rate, sizeof rate);
     snprintf(text, sizeof text, "%d %d %d %d", noted[0], noted[1], noted[2], noted[3]);
     store_note(&state->programs, products->unit, "tuning", text);
     return CLQ_OK;
