@@ -326,7 +326,8 @@ CLQ_API clq_status clq_context_synchronize(clq_context *context);
 
 /**
  * Makes ready what operations between a float type and a quantized type need, which otherwise happens in the first calls: on an OpenCL
- * device, compiles kernels or loads them from the cache on disk. On the CPU there is nothing to do.
+ * device, compiles kernels or loads them from the cache on disk. On the CPU there is nothing to do. Kernels of matrix products are made ready by
+ * the first product of their kind alone.
  *
  * @param x CLQ_F32, CLQ_F16 or CLQ_BF16; CLQ_DTYPE_NONE: each of them
  * @param q s8, u8, s4, u4, s16, u16 or s32; CLQ_DTYPE_NONE: each of them
@@ -336,7 +337,8 @@ CLQ_API clq_status clq_context_warm_up(clq_context *context, clq_dtype x, clq_dt
 
 /**
  * Measures the kernels for integer matrix products on an OpenCL device, so that each product takes the one that is fastest there. The result is kept beside
- * the compiled kernels, for every later context on this device and driver. Takes some seconds; on the CPU there is nothing to do.
+ * the compiled kernels, for every later context on this device and driver. Waits for all work so far and takes some seconds; what else the device does
+ * meanwhile disturbs it. On the CPU there is nothing to do.
  *
  * @return CLQ_ERROR_DEVICE, CLQ_ERROR_NO_DEVICE if no kernel works, CLQ_ERROR_OUT_OF_MEMORY, CLQ_ERROR_FORKED
  */
