@@ -231,10 +231,11 @@ clq_status clq_cl_make_lines(clq_context *context, const struct clq_matrix *b, i
 
 /* ------------------------------------------------------------------------------------------------ tilings and parts */
 
-/* Some 64 of k go by until a tile is in full swing and its results are stored, and as many work-groups of the kernel for few rows as this keep a unit busy. */
+/* What a tile costs besides its multiplications, as so many of k: until it is in full swing, and to store its results. */
 #define TILE_START  64
-#define FINISH_NS   4000.0 /* a launch more, */
-#define BYTES_IN_NS 8.0    /* and what a compute unit moves of partial sums meanwhile */
+/* What cutting K costs: a launch more, and partial sums that are stored and read, so many bytes of a compute unit in a nanosecond. */
+#define FINISH_NS   4000.0
+#define BYTES_IN_NS 8.0
 #define MOST_SPLITS 64
 
 /* Nanoseconds that a product is estimated to take with a tiling, K being cut into `splits`: for comparisons alone. */
