@@ -302,8 +302,7 @@ typedef struct clq_context_options {
  * CLQ_NUM_THREADS stand in for options left at their default; an unknown name or number is an error in either place, never a guess.
  *
  * Compiled kernels are kept on disk: in the folder CLQ_CACHE_DIR, else in clquant in XDG_CACHE_HOME, else in .cache/clquant in HOME. It is
- * created with mode 0700, and not used if others may write to it. Without it, or with anything odd in it, kernels are compiled again. PoCL,
- * which keeps a cache of its own and takes as long again to give a kernel away, is left to it unless CLQ_CACHE_DIR is set.
+ * created with mode 0700, and not used if others may write to it. Without it, or with anything odd in it, kernels are compiled again.
  * @param options NULL for the defaults
  * @param[out] context the new context, NULL on failure; free it with clq_context_free()
  * @return CLQ_ERROR_INVALID_ARGUMENT for a bad option or variable, CLQ_ERROR_NO_DEVICE when the device or table asked for

@@ -76,7 +76,6 @@ static bool find_path(struct clq_cl_cache *cache, char path[MAX_FOLDER_BYTES], s
     int length;
 
     *given_length = 0;
-    cache->is_named = own != NULL;
     if (own) {
         if (*own != '/') {
             turn_off(cache, "CLQ_CACHE_DIR = \"%.80s\" is not an absolute path", own);

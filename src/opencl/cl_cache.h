@@ -16,7 +16,6 @@
 
 struct clq_cl_cache {
     char *folder;      /* NULL: no cache, `reason` says why */
-    bool is_named;     /* by $CLQ_CACHE_DIR */
     int32_t max_files; /* CLQ_CL_CACHE_FILES, CLQ_CL_CACHE_BYTES; the tests lower them */
     int64_t max_bytes;
     char reason[160];

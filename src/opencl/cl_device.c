@@ -170,7 +170,6 @@ static cl_int read_texts(const struct subject *subject, struct clq_cl_device *de
     CL_ASK(ask_short_text(subject, CL_DRIVER_VERSION, device->driver, driver_bytes));
     append_text(device->driver, driver_bytes, ",");
     CL_ASK(ask_short_text(&platform, CL_PLATFORM_NAME, device->driver, driver_bytes));
-    device->keeps_programs = strstr(device->driver, "Portable Computing Language") != NULL;
     append_text(device->driver, driver_bytes, ",");
     CL_ASK(ask_short_text(&platform, CL_PLATFORM_VERSION, device->driver, driver_bytes));
     CL_ASK(ask_short_text(subject, CL_DEVICE_PROFILE, answers->profile, sizeof answers->profile));

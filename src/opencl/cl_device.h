@@ -39,7 +39,6 @@ struct clq_cl_device {
     int32_t nvidia_capability; /* 10 * major + minor of the compute capability; 0: not NVIDIA's */
     bool denormals;         /* f32 denormals are not flushed */
     bool fast_fma;          /* fma() is an instruction */
-    bool keeps_programs;    /* the driver does, and its binaries are dear: PoCL */
     char capabilities[160]; /* "fp64, unified memory, 16 compute units, local size 256" */
     char refusal[160];      /* "" if the backend can use it, else why not */
 };

@@ -71,12 +71,6 @@ static void log_build(clq_context *context, const struct clq_cl_programs *progra
     clq_log(context, CLQ_LOG_WARNING, "%s does not compile: %s", name, text);
 }
 
-/* PoCL compiles every kernel once more to give a binary away, and keeps what it compiles anyway: it is asked only by who names a folder. */
-static bool is_worth_storing(const struct clq_cl_programs *programs)
-{
-    return programs->cache.folder && (programs->cache.is_named || !programs->device.keeps_programs);
-}
-
 static void store_binary(clq_context *context, struct clq_cl_programs *programs, cl_program program, const uint8_t *key)
 {
     enum { MOST_DEVICES = 16 }; /* of a caller's context; with more, nothing is kept */
@@ -84,7 +78,7 @@ static void store_binary(clq_context *context, struct clq_cl_programs *programs,
     size_t sizes[MOST_DEVICES] = {0};
     unsigned char *binaries[MOST_DEVICES] = {NULL}; /* those left NULL are not asked for */
     cl_uint n = 0, at = 0;
-    if (!is_worth_storing(programs)) return;
+    if (!programs->cache.folder) return;
     if (clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof n, &n, NULL) != CL_SUCCESS || n > MOST_DEVICES) return;
     if (clGetProgramInfo(program, CL_PROGRAM_DEVICES, n * sizeof devices[0], devices, NULL) != CL_SUCCESS) return;
     while (at < n && devices[at] != programs->device.id)
