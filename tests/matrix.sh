@@ -277,13 +277,13 @@ row_fuzz()
 row_distcheck()
 {
     configure --with-opencl=yes || skip "no OpenCL headers or library"
-    make -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS="CFLAGS=-O1 --enable-werror --with-opencl=yes"
+    make -j"$jobs" distcheck VERBOSE=1 DISTCHECK_CONFIGURE_FLAGS="CFLAGS=-O1 --enable-werror --with-opencl=yes"
 }
 
 row_distcheck_no_opencl()
 {
     configure
-    make -j"$jobs" distcheck DISTCHECK_CONFIGURE_FLAGS="CFLAGS=-O1 --enable-werror --without-opencl --without-clblast --without-blas"
+    make -j"$jobs" distcheck VERBOSE=1 DISTCHECK_CONFIGURE_FLAGS="CFLAGS=-O1 --enable-werror --without-opencl --without-clblast --without-blas"
 }
 
 row_doc()
