@@ -67,18 +67,14 @@ INLINE void load_quads(uint *values, __local const uint *lines, int pitch, uint 
     }
 }
 
-/* Moves every row of sums up by one, the first quad of the first one to the end of the last: after all rows their second quad is the first. */
+/* Moves the sums up by a quad, in the order of their rows, first those of the first quad of every row. */
 INLINE void next_quad(uint (*sums)[CLQ_ITEM])
 {
-    uint first[CLQ_ITEM];
 #pragma unroll
-    for (int j = 0; j < CLQ_ITEM; ++j)
-        first[j] = sums[0][(j + 4) % CLQ_ITEM];
+    for (int at = 1; at < QUADS * CLQ_ITEM; ++at)
 #pragma unroll
-    for (int i = 0; i < CLQ_ITEM; ++i)
-#pragma unroll
-        for (int j = 0; j < CLQ_ITEM; ++j)
-            sums[i][j] = i + 1 < CLQ_ITEM ? sums[i + 1][j] : first[j];
+        for (int j = 0; j < 4; ++j)
+            sums[(at - 1) % CLQ_ITEM][(at - 1) / CLQ_ITEM * 4 + j] = sums[at % CLQ_ITEM][at / CLQ_ITEM * 4 + j];
 }
 
 KERNEL void gemm_tiles(GEMM_PARAMETERS)
@@ -127,6 +123,8 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
     for (uint i = item; i < CLQ_TILE_N; i += CLQ_LOCAL_SIZE)
         cols[i] = pack_line(LOAD_COL(tile.batch, tile.col + i));
     barrier(CLK_LOCAL_MEM_FENCE);
+    const long first = find_result(job, tile.batch, tile.split, tile.row, tile.col);
+    const int rows_left = (int)min(job->side[0].lines - tile.row, (long)CLQ_TILE_M), cols_left = (int)min(job->side[1].lines - tile.col, (long)CLQ_TILE_N);
     /* Code for four results: as the sums move, all indices are constants, and they stay in registers. */
 #pragma unroll 1
     for (uint i = 0; i < QUADS * CLQ_ITEM; ++i) {
@@ -134,8 +132,7 @@ KERNEL void gemm_tiles(GEMM_PARAMETERS)
         const struct line own = unpack_line(rows[m]);
         const uint4 results = (uint4)(MAKE_RESULT(sums[0][0], own, unpack_line(cols[n])), MAKE_RESULT(sums[0][1], own, unpack_line(cols[n + 1])),
                                       MAKE_RESULT(sums[0][2], own, unpack_line(cols[n + 2])), MAKE_RESULT(sums[0][3], own, unpack_line(cols[n + 3])));
-        if (tile.row + m < job->side[0].lines)
-            store_results(job, epilogue, c, find_result(job, tile.batch, tile.split, tile.row + m, tile.col + n), results, count_left(job, tile.col + n));
+        if ((int)m < rows_left) store_results(job, epilogue, c, first + m * job->c_pitch + n * job->c_step, results, cols_left - (int)n);
         next_quad(sums);
     }
 }
